@@ -1,0 +1,1 @@
+"""Prepares deployments and runs them in sandboxes."""

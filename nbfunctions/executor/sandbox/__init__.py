@@ -1,0 +1,1 @@
+"""What keeps a function from everything else."""

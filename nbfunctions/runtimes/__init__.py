@@ -1,0 +1,1 @@
+"""What runs inside the sandbox, one folder per language; standard library only."""

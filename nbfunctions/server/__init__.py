@@ -1,0 +1,1 @@
+"""The service: HTTP, identity, resources, loops and store."""
