@@ -1,1 +1,0 @@
-"""The jupyter_server extension."""
