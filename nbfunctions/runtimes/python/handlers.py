@@ -1,0 +1,103 @@
+"""The three shapes of a handler, told apart by its parameters; each becomes one way to answer a call."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Callable, Optional  # noqa: UP035 - Python 3.8 runs this
+
+from .requests import Answer, Call, Context, Request, Response
+from .tracebacks import format_error
+
+__all__ = ["BODY_LIMIT", "Handler", "bind", "settle"]
+
+Handler = Callable[[Call], Answer]
+
+BODY_LIMIT = 1_000_000
+"""Bytes of an answer (spec, section 2.4)."""
+
+
+def bind(function: Callable[..., Any], code: str) -> Handler:
+    """Return what answers a call by ``function``; whatever the function does becomes an answer."""
+    respond = _shape(function)
+
+    def answer(call: Call) -> Answer:
+        try:
+            return _fitting(respond(call))
+        except MemoryError as error:
+            text = "the function needed more memory than its limit\n" + format_error(error, code)
+            return Answer(500, "text", text.encode("utf-8", "replace"), "limit")
+        except SystemExit as error:
+            text = "the function called exit(%r) before it answered" % (error.code,)
+            return Answer(500, "text", text.encode("utf-8", "replace"), "code")
+        except BaseException as error:
+            return Answer(500, "text", format_error(error, code).encode("utf-8", "replace"), "code")
+
+    return answer
+
+
+def _shape(function: Callable[..., Any]) -> Handler:
+    names = [name.lstrip("_") for name in inspect.signature(function).parameters]
+    if len(names) == 2 and names[0] in ("req", "request") and names[1] in ("res", "response"):
+        return _first_generation(function)
+    if names == ["context"]:
+        return _later_generation(function)
+    from .plain import plain_function
+
+    return plain_function(function, settle)
+
+
+def _first_generation(function: Callable[..., Any]) -> Handler:
+    def respond(call: Call) -> Answer:
+        response = Response()
+        settle(function(Request(call), response))
+        if response.answer is None:
+            message = b"the function returned without calling res.send() or res.json()"
+            return Answer(500, "text", message, "code")
+        return response.answer
+
+    return respond
+
+
+def _later_generation(function: Callable[..., Any]) -> Handler:
+    def respond(call: Call) -> Answer:
+        answer = settle(function(Context(call)))
+        if not isinstance(answer, Answer):
+            message = "the function returned %r instead of an answer: return context.res.json(...), .text(...) or .empty()"
+            return Answer(500, "text", (message % (type(answer).__name__,)).encode(), "code")
+        return answer
+
+    return respond
+
+
+_loop: Optional[Any] = None  # noqa: UP045
+
+
+def settle(value: Any) -> Any:
+    """Return what ``value`` comes to: an ``async def`` handler's result, or the value itself.
+
+    One event loop serves all calls of this process, so that clients and pools made in it stay usable.
+    """
+    global _loop  # noqa: PLW0603 - one for the process
+    if not inspect.isawaitable(value):
+        return value
+    import asyncio
+
+    async def whole() -> Any:
+        return await value
+
+    if _loop is None:
+        _loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(_loop)
+    return _loop.run_until_complete(whole())
+
+
+def _fitting(answer: Answer) -> Answer:
+    size = len(answer.body)
+    if size <= BODY_LIMIT:
+        return answer
+    if answer.kind == "text" or answer.status >= 500:
+        answer.body = answer.body[:BODY_LIMIT].decode("utf-8", "ignore").encode()
+        return answer
+    # Half of a JSON text is of no use to anyone.
+    message = "the function returned %d bytes as %s; an answer can have at most %d"
+    return Answer(500, "text", (message % (size, answer.kind, BODY_LIMIT)).encode(), "limit")

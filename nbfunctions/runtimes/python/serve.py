@@ -1,0 +1,118 @@
+"""The loop of the runtime: load the function once, then answer one call at a time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Dict  # noqa: UP035 - Python 3.8 runs this
+
+from .channel import Channel
+from .handlers import Handler, bind
+from .loading import EntrypointMissing, find, load, make_importable
+from .requests import Call
+from .tracebacks import format_error
+
+__all__ = ["serve"]
+
+LONGEST_VARIABLE = 131_071
+"""Bytes of one ``NAME=value`` that a program can be started with: a longer one would break every subprocess."""
+
+
+def serve(fd: int) -> None:
+    """Answer the frames of the socket ``fd`` until its other end closes."""
+    channel = Channel(fd)
+    channel.send({"type": "hello"})
+    first = channel.receive()
+    if first is None:
+        return
+    start = first[0]
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] - prints must survive a kill
+    os.environ.clear()
+    environment = Environment(start["env"])
+    environment.show(start["context"])
+    try:
+        handler = _handler(start)
+    except EntrypointMissing as error:
+        _fail(channel, str(error), "code")
+    except MemoryError as error:
+        message = "the code needed more memory than its limit while it was loaded\n"
+        _fail(channel, message + format_error(error, start["code"]), "limit")
+    except SystemExit as error:
+        _fail(channel, "the code called exit(%r) while it was loaded" % (error.code,), "code")
+    except BaseException as error:
+        _fail(channel, format_error(error, start["code"]), "code")
+    else:
+        _flush()
+        channel.send({"type": "ready"})
+        _answer_calls(channel, handler, environment, start["variables"])
+
+
+class Environment:
+    """The process's environment: the function's own, and with each call that call's."""
+
+    def __init__(self, own: Dict[str, str]) -> None:  # noqa: UP006
+        self._shown: Dict[str, str] = {}  # noqa: UP006
+        self.show(own)
+        if "TZ" in own:
+            import time
+
+            time.tzset()
+
+    def show(self, context: Dict[str, str]) -> None:  # noqa: UP006
+        """Add the values to the process's environment, as far as it can hold them."""
+        shown = self._shown
+        for name, value in context.items():
+            if shown.get(name) == value and os.environ.get(name) == value:
+                continue
+            shown[name] = value
+            if "\0" in value or len(value) > LONGEST_VARIABLE // 4:
+                size = len(os.fsencode(name)) + 1 + len(value.encode("utf-8", "replace"))
+                if "\0" in value or size > LONGEST_VARIABLE:
+                    os.environ.pop(name, None)
+                    continue
+            os.environ[name] = value
+
+
+def _handler(start: Dict[str, Any]) -> Handler:  # noqa: UP006
+    code = start["code"]
+    file, _, name = start["entrypoint"].partition(":")
+    make_importable(code, start["packages"], file)
+    module = load(code, file)
+    return bind(find(module, file, name, start["function"]), code)
+
+
+def _fail(channel: Channel, message: str, layer: str) -> None:
+    _flush()
+    channel.send({"type": "failed", "layer": layer}, message.encode("utf-8", "replace")[:1_000_000])
+
+
+def _answer_calls(channel: Channel, handler: Handler, environment: Environment, variables: Dict[str, str]) -> None:  # noqa: UP006
+    process = os.getpid()
+    while True:
+        frame = channel.receive()
+        if frame is None:
+            return
+        head, body = frame
+        context = head["context"]
+        environment.show(context)
+        answer = handler(Call(body.decode("utf-8", "replace"), head["headers"], {**variables, **context}))
+        if os.getpid() != process:
+            # The function forked and let both copies return: only the first may speak.
+            os._exit(0)
+        _flush()
+        channel.send(
+            {"type": "answer", "status": answer.status, "kind": answer.kind, "layer": answer.layer}, answer.body
+        )
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            # The function replaced or closed it: nothing of ours is in there.
+            continue
+    ctypes = sys.modules.get("ctypes")
+    if ctypes is not None and hasattr(ctypes, "pythonapi"):
+        # What C code printed waits in the C library's own buffers.
+        ctypes.CDLL(None).fflush(None)

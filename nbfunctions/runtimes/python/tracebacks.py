@@ -1,0 +1,43 @@
+"""Tracebacks as the function's author wants them: they begin in the author's own code and name files as packed."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import List, Optional, Set  # noqa: UP035 - Python 3.8 runs this
+
+__all__ = ["format_error"]
+
+OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120
+
+
+def format_error(error: BaseException, code: str) -> str:
+    """Return the traceback of ``error`` without the runtime's frames; files below ``code`` are named relative to it."""
+    captured = traceback.TracebackException(type(error), error, error.__traceback__)
+    _trim(captured, code.rstrip("/") + "/", set())
+    return "".join(captured.format())
+
+
+def _trim(captured: Optional[traceback.TracebackException], code: str, seen: Set[int]) -> None:  # noqa: UP006, UP045
+    if captured is None or id(captured) in seen:
+        return
+    seen.add(id(captured))
+    kept = [frame for frame in captured.stack if not _hidden(frame.filename)]
+    for frame in kept:
+        frame.filename = _relative(frame.filename, code)
+    captured.stack[:] = kept
+    if getattr(captured, "filename", None):  # a SyntaxError's own file
+        captured.filename = _relative(captured.filename, code)
+    _trim(captured.__cause__, code, seen)
+    _trim(captured.__context__, code, seen)
+    nested: List[traceback.TracebackException] = getattr(captured, "exceptions", None) or []  # noqa: UP006
+    for inner in nested:
+        _trim(inner, code, seen)
+
+
+def _hidden(filename: str) -> bool:
+    return filename.startswith((OURS, "<frozen importlib"))
+
+
+def _relative(filename: str, code: str) -> str:
+    return filename[len(code) :] if filename.startswith(code) else filename
