@@ -10,7 +10,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import IO, Final
+from typing import Final
 
 from nbfunctions.errors import ArchiveInvalid
 
@@ -26,7 +26,7 @@ def pack(files: Mapping[str, bytes]) -> bytes:
     """Return a ``.tar.gz`` of ``files`` (relative POSIX path to content).
 
     The same files give the same bytes, whatever their order: sorted names, time 0, owner 0, mode 0644; on every machine
-    that has the same zlib. Raises :class:`~nbfunctions.errors.ArchiveInvalid` for a path that is absolute or has ``..``.
+    that has the same zlib. Raises :class:`~nbfunctions.errors.ArchiveInvalid` for an absolute path or one with ``..``.
     """
     compress = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     # Magic, deflate, no flags, time 0, best compression, unknown system: gzip.compress() differs between versions.
@@ -93,7 +93,7 @@ class _Unpacking:
     Not ``tarfile.open``: it reads extended headers of any size into memory and would follow earlier entries' links.
     """
 
-    def __init__(self, stream: IO[bytes], root: Path, size_limit: int, count_limit: int) -> None:
+    def __init__(self, stream: gzip.GzipFile, root: Path, size_limit: int, count_limit: int) -> None:
         self._stream = stream
         self._root = root
         self._size_limit = size_limit
@@ -112,7 +112,9 @@ class _Unpacking:
             try:
                 self._write(entry, path)
             except OSError as error:
-                raise ArchiveInvalid(f"the archive's entry {entry.name!r} can't be unpacked: {error.strerror}") from None
+                raise ArchiveInvalid(
+                    f"the archive's entry {entry.name!r} can't be unpacked: {error.strerror}"
+                ) from None
             if entry.issym():
                 links.append((entry.name, path))
         if not self._count:

@@ -5,8 +5,8 @@ Below the data directory::
     code/<digest of the archive>/          unpacked, mounted at /function; removed by ``forget``
     packages/<digest of the wishes>/       installed, mounted at /packages; shared by all that wish the same
 
-A folder appears under its name whole or not at all. Packages are a cache: removing the folder ``packages`` while no server
-runs costs nothing but the next builds' time, as each build and each start of the server finds what it lacks.
+A folder appears under its name whole or not at all. Packages of deleted deployments stay, as a cache: who wants the
+space removes the folder ``packages`` while no server runs, and builds the deployments that used it again.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 
@@ -121,9 +122,7 @@ class Builder:
             if not folder.is_dir():
                 settings = self._settings
                 size, count = settings.unpacked_size_limit, settings.unpacked_count_limit
-                await _finished(
-                    asyncio.to_thread(unpack, order.archive, folder, size_limit=size, count_limit=count)
-                )
+                await _finished(asyncio.to_thread(unpack, order.archive, folder, size_limit=size, count_limit=count))
         return folder
 
     async def _check(self, host: HostRuntime, code: Path, entrypoint: str) -> None:
@@ -140,14 +139,12 @@ class Builder:
             processes=settings.processes,
             open_files=settings.open_files,
         )
-        room = Room(
-            interpreter=host.interpreter, runtime=self._files.folder, code=code, packages=None, limits=limits
-        )
+        room = Room(interpreter=host.interpreter, runtime=self._files.folder, code=code, packages=None, limits=limits)
         places = self._sandbox.places(room)
         program = f"{places.runtime}/nbfunctions_runtime/check.py"
         arguments = ["-I", "-S", "-X", "utf8", program, places.code, file]
         try:
-            status, _, stderr = await run_once(self._sandbox, room, arguments, timeout=CHECK_TIMEOUT)
+            status, _, stderr = await run_once(self._sandbox, room, arguments, seconds=CHECK_TIMEOUT)
         except TimeoutError:
             raise BuildFailed(f"{file} could not be compiled within {CHECK_TIMEOUT:g} seconds") from None
         if status != 0:
@@ -206,9 +203,9 @@ def _publish(fresh: Path, folder: Path) -> None:
     fresh.rename(folder)
 
 
-async def _finished(work: asyncio.Future[None] | object) -> None:
+async def _finished(work: Coroutine[Any, Any, None]) -> None:
     """Wait for a thread's work to its end, also when we are cancelled: it must not write into what we remove."""
-    task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    task = asyncio.create_task(work)
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:

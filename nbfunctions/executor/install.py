@@ -33,8 +33,7 @@ async def install(python: Path, wishes: Requirements, folder: Path, log: Log) ->
     """
     program = _uv()
     with tempfile.TemporaryDirectory(prefix="nbfunctions-") as scratch:
-        file = Path(scratch, "requirements.txt")
-        file.write_text("".join(f"{line}\n" for line in wishes.lines))
+        file = _written(Path(scratch, "requirements.txt"), wishes)
         process = await asyncio.create_subprocess_exec(
             program,
             *("pip", "install", "--target", str(folder), "--python", str(python), "--compile-bytecode"),
@@ -61,7 +60,12 @@ async def install(python: Path, wishes: Requirements, folder: Path, log: Log) ->
         said = "".join(lines).strip()
         raise BuildFailed(f"the packages of requirements.txt could not be installed: {said or f'exit status {status}'}")
     # An installer's lock in the target folder is of no use to the function.
-    (folder / ".lock").unlink(missing_ok=True)
+    await asyncio.to_thread((folder / ".lock").unlink, missing_ok=True)
+
+
+def _written(file: Path, wishes: Requirements) -> Path:
+    file.write_text("".join(f"{line}\n" for line in wishes.lines))
+    return file
 
 
 async def _follow(process: asyncio.subprocess.Process, log: Log) -> list[str]:
@@ -80,7 +84,7 @@ async def _follow(process: asyncio.subprocess.Process, log: Log) -> list[str]:
 
 
 def installer_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what of the server's environment an installer gets: its own settings, proxies and certificates; no secrets."""
+    """Return what of the server's environment an installer gets: its settings, proxies and certificates; no secrets."""
     kept = {name: value for name, value in environ.items() if name in KEPT or name.upper() in PROXIES}
     kept |= {name: value for name, value in environ.items() if name.startswith("UV_")}
     for option, variable in PIP_TO_UV.items():

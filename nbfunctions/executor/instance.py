@@ -129,13 +129,13 @@ class Instance:
             os.close(out_write)
             os.close(err_write)
 
-    async def load(self, start: dict[str, Any], timeout: float) -> None:
+    async def load(self, start: dict[str, Any], seconds: float) -> None:
         """Have the code loaded; raises :class:`StartFailed` when that fails or takes longer, and ends the instance."""
         try:
-            reply, body = await self._exchange({"type": "start", **start}, b"", timeout)
+            reply, body = await self._exchange({"type": "start", **start}, b"", seconds)
         except CallTimeout:
             what = "the code was not loaded" if self.greeted else "the sandbox did not start"
-            raise StartFailed(f"{self.stderr.take()}{what} within {timeout:g} seconds", "limit") from None
+            raise StartFailed(f"{self.stderr.take()}{what} within {seconds:g} seconds", "limit") from None
         except InstanceEnded as error:
             printed = self.stderr.take()
             if self.greeted:
@@ -146,9 +146,9 @@ class Instance:
             self.kill("it was not needed any more")
             raise StartFailed(message, reply.layer or "code")
 
-    async def call(self, head: dict[str, Any], body: bytes, timeout: float) -> tuple[Reply, bytes]:
+    async def call(self, head: dict[str, Any], body: bytes, seconds: float) -> tuple[Reply, bytes]:
         """Return the answer to one call; raises :class:`CallTimeout`, :class:`InstanceEnded`. Cancelling kills."""
-        return await self._exchange(head, body, timeout)
+        return await self._exchange(head, body, seconds)
 
     def is_usable(self) -> bool:
         """Return whether the process lives, as far as its socket can tell this moment."""
@@ -170,9 +170,10 @@ class Instance:
         self._reason = self._reason or f"the function's process was ended: {reason}"
         self._child.kill()
 
-    async def _exchange(self, head: dict[str, Any], body: bytes, timeout: float) -> tuple[Reply, bytes]:
-        waiting = self._waiting = self._loop.create_future()
-        timer = self._loop.call_later(timeout, self._on_timeout)
+    async def _exchange(self, head: dict[str, Any], body: bytes, seconds: float) -> tuple[Reply, bytes]:
+        waiting: asyncio.Future[tuple[Reply, bytes]] = self._loop.create_future()
+        self._waiting = waiting
+        timer = self._loop.call_later(seconds, self._on_timeout)
         try:
             if self.ended.done():
                 self._fail()

@@ -22,9 +22,7 @@ from nbfunctions.settings import Settings
 
 __all__ = ["LocalExecutor"]
 
-TIMEOUT_TEXT: Final = (
-    "An internal curl error has occurred within the executor! Error Msg: Operation timed out"
-)
+TIMEOUT_TEXT: Final = "An internal curl error has occurred within the executor! Error Msg: Operation timed out"
 """What the reference writes (spec, section 7.4); clients look for it."""
 
 
@@ -182,9 +180,7 @@ def _environment(places: Places) -> dict[str, str]:
     }
 
 
-def _answered(
-    reply: Reply, body: bytes, stdout: str, stderr: str, took: float, queued: float, cold: bool
-) -> Outcome:
+def _answered(reply: Reply, body: bytes, stdout: str, stderr: str, took: float, queued: float, cold: bool) -> Outcome:
     text = body.decode("utf-8", "replace")
     if reply.status >= 500:
         layer = reply.layer or "code"

@@ -122,11 +122,11 @@ class Pool:
         group.busy.discard(instance)
         group.idle.append(instance)
         self._idle_since[instance] = asyncio.get_running_loop().time()
-        if not instance.alive:
-            self._discard(instance)
-        elif group.retired and not group.waiters:
-            self._discard(instance)
-        elif (hungry := self._hungriest()) is not None and hungry.oldest < group.oldest:
+        if (
+            not instance.alive
+            or (group.retired and not group.waiters)
+            or ((hungry := self._hungriest()) is not None and hungry.oldest < group.oldest)
+        ):
             self._discard(instance)
         else:
             self._serve(group)
@@ -141,8 +141,8 @@ class Pool:
         for group in [group for group in self._groups.values() if group.digest in digests]:
             self._retire(group)
 
-    async def stop(self, timeout: float = 2.0) -> None:
-        """End all instances and refuse all waiters; wait until the processes are gone, at most ``timeout`` seconds."""
+    async def stop(self, seconds: float = 2.0) -> None:
+        """End all instances and refuse all waiters; wait until the processes are gone, at most ``seconds``."""
         self._stopped = True
         if self._reaper is not None:
             self._reaper.cancel()
@@ -158,7 +158,7 @@ class Pool:
             instance.kill("the server stopped")
         ends: list[asyncio.Future[int] | asyncio.Task[None]] = [*(i.ended for i in instances), *self._starts]
         if ends:
-            await asyncio.wait(ends, timeout=timeout)
+            await asyncio.wait(ends, timeout=seconds)
 
     # -- choosing -----------------------------------------------------------------------------------------
 

@@ -20,7 +20,8 @@ ADVICE = (
 async def choose_sandbox(settings: Settings, room: Room) -> Sandbox:
     """Return the strongest sandbox that passes its self-test here; ``room`` is what the test runs in.
 
-    Raises :class:`~nbfunctions.errors.SandboxUnavailable` saying what failed and what to do: never a weaker one in silence.
+    Raises :class:`~nbfunctions.errors.SandboxUnavailable` saying what failed and what to do; there is never a weaker
+    one in silence.
     """
     data_dir = settings.data_dir.absolute()
     if settings.sandbox == "none":

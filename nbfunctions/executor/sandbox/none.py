@@ -1,4 +1,7 @@
-"""No isolation: the process runs as the server's user and sees what that user sees. For trusted code, on request only."""
+"""No isolation: the process runs as the server's user and sees what that user sees.
+
+For trusted code, and only when asked for.
+"""
 
 from __future__ import annotations
 

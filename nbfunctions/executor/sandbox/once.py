@@ -11,16 +11,16 @@ from nbfunctions.executor.sandbox.protocol import Child, Room, Sandbox
 __all__ = ["run_once"]
 
 
-async def run_once(sandbox: Sandbox, room: Room, arguments: Sequence[str], *, timeout: float) -> tuple[int, str, str]:
+async def run_once(sandbox: Sandbox, room: Room, arguments: Sequence[str], *, seconds: float) -> tuple[int, str, str]:
     """Return exit status, stdout and stderr of the room's interpreter.
 
-    Raises ``OSError`` when it can't be started and ``TimeoutError`` after ``timeout`` seconds. Nothing stays behind.
+    Raises ``OSError`` when it can't be started and ``TimeoutError`` after ``seconds``. Nothing stays behind.
     """
     stdout, stderr = os.memfd_create("stdout"), os.memfd_create("stderr")
     try:
         child = sandbox.start(room, arguments, fds=(), stdout=stdout, stderr=stderr)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 status = await _end(child)
         except BaseException:
             child.kill()
@@ -35,8 +35,8 @@ async def run_once(sandbox: Sandbox, room: Room, arguments: Sequence[str], *, ti
 async def _end(child: Child) -> int:
     loop = asyncio.get_running_loop()
     while True:
-        exited = loop.create_future()
-        loop.add_reader(child.pidfd, lambda done=exited: done.done() or done.set_result(None))
+        exited: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(child.pidfd, _settle, exited)
         try:
             await exited
         finally:
@@ -44,6 +44,11 @@ async def _end(child: Child) -> int:
         status = child.reap()
         if status is not None:
             return status
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _content(fd: int) -> str:

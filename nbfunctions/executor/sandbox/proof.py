@@ -62,7 +62,7 @@ async def prove(sandbox: Sandbox, room: Room, hidden: Path) -> None:
     places = sandbox.places(room)
     arguments = ["-I", "-S", "-c", PROBE, str(hidden), places.runtime, places.code, "/", "/usr"]
     try:
-        status, stdout, stderr = await run_once(sandbox, room, arguments, timeout=TIMEOUT)
+        status, stdout, stderr = await run_once(sandbox, room, arguments, seconds=TIMEOUT)
     except TimeoutError:
         raise SandboxUnavailable(f"a sandboxed interpreter did not end within {TIMEOUT} seconds") from None
     except OSError as error:

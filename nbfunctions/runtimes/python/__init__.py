@@ -3,7 +3,7 @@
 ``main.py`` is the program. It reads frames from a socket, loads the function once and answers one call at a time:
 
 * it says ``hello`` when it runs;
-* ``start`` {entrypoint, function, code, packages, env, variables, context} is answered by ``ready``, or by ``failed`` {layer}
-  with the reason as body;
+* ``start`` {entrypoint, function, code, packages, env, variables, context} is answered by ``ready``, or by ``failed``
+  {layer} with the reason as body;
 * ``call`` {context, headers} and the payload as body is answered by ``answer`` {status, kind, layer} and the result.
 """

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import struct
-from typing import Any, Dict, Optional, Tuple  # noqa: UP035 - Python 3.8 runs this
+from typing import Any, Dict, Tuple
 
 __all__ = ["Channel"]
 
-Frame = Tuple[Dict[str, Any], bytes]  # noqa: UP006
+Frame = Tuple[Dict[str, Any], bytes]
 LENGTHS = struct.Struct(">II")
 
 
@@ -21,7 +21,7 @@ class Channel:
         self._fd = fd
         self._buffer = b""
 
-    def receive(self) -> Optional[Frame]:  # noqa: UP045
+    def receive(self) -> Frame | None:
         """Return the next frame, or None when the peer has gone."""
         buffer = self._buffer
         wanted = LENGTHS.size
@@ -39,7 +39,7 @@ class Channel:
         self._buffer = buffer[wanted:]
         return json.loads(buffer[LENGTHS.size : start]), buffer[start:wanted]
 
-    def send(self, head: Dict[str, Any], body: bytes = b"") -> None:  # noqa: UP006
+    def send(self, head: dict[str, Any], body: bytes = b"") -> None:
         """Send a frame, whole."""
         text = json.dumps(head).encode()
         frame = memoryview(LENGTHS.pack(len(text), len(body)) + text + body)

@@ -8,7 +8,7 @@ import traceback
 
 def check(folder: str, file: str) -> int:
     """Return 0 when the file compiles; else print the error as Python shows it, the file named as packed."""
-    path = os.path.join(folder, file)  # noqa: PTH118
+    path = os.path.join(folder, file)
     try:
         with tokenize.open(path) as source:
             text = source.read()

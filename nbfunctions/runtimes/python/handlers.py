@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Callable, Optional  # noqa: UP035 - Python 3.8 runs this
+from typing import Any, Callable
 
 from .requests import Answer, Call, Context, Request, Response
 from .tracebacks import format_error
@@ -27,7 +27,7 @@ def bind(function: Callable[..., Any], code: str) -> Handler:
             text = "the function needed more memory than its limit\n" + format_error(error, code)
             return Answer(500, "text", text.encode("utf-8", "replace"), "limit")
         except SystemExit as error:
-            text = "the function called exit(%r) before it answered" % (error.code,)
+            text = f"the function called exit({error.code!r}) before it answered"
             return Answer(500, "text", text.encode("utf-8", "replace"), "code")
         except BaseException as error:
             return Answer(500, "text", format_error(error, code).encode("utf-8", "replace"), "code")
@@ -62,14 +62,16 @@ def _later_generation(function: Callable[..., Any]) -> Handler:
     def respond(call: Call) -> Answer:
         answer = settle(function(Context(call)))
         if not isinstance(answer, Answer):
-            message = "the function returned %r instead of an answer: return context.res.json(...), .text(...) or .empty()"
+            message = (
+                "the function returned %r instead of an answer: return context.res.json(...), .text(...) or .empty()"
+            )
             return Answer(500, "text", (message % (type(answer).__name__,)).encode(), "code")
         return answer
 
     return respond
 
 
-_loop: Optional[Any] = None  # noqa: UP045
+_loop: Any | None = None
 
 
 def settle(value: Any) -> Any:
@@ -77,7 +79,7 @@ def settle(value: Any) -> Any:
 
     One event loop serves all calls of this process, so that clients and pools made in it stay usable.
     """
-    global _loop  # noqa: PLW0603 - one for the process
+    global _loop  # noqa: PLW0603
     if not inspect.isawaitable(value):
         return value
     import asyncio

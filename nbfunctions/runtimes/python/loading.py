@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
 import os
 import sys
 import types
-from typing import Any, Callable, List  # noqa: UP035 - Python 3.8 runs this
+from typing import Any, Callable
 
 __all__ = ["EntrypointMissing", "find", "load", "make_importable"]
 
@@ -20,17 +21,13 @@ class EntrypointMissing(Exception):
 
 def make_importable(code: str, packages: str, file: str) -> None:
     """Put the entry point's folder, the code and its packages on ``sys.path``, and the code below ``userlib``."""
-    folder = os.path.dirname(os.path.join(code, file))  # noqa: PTH118, PTH120
+    folder = os.path.dirname(os.path.join(code, file))
     sys.path[:0] = list(dict.fromkeys([folder, code]))
     if packages:
         sys.path.append(packages)
-    initial = os.path.join(code, "__init__.py")  # noqa: PTH118
-    if os.path.exists(initial):  # noqa: PTH110
-        spec = importlib.util.spec_from_file_location(PACKAGE, initial, submodule_search_locations=[code])
-        assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - a .py file has a loader
-        package = importlib.util.module_from_spec(spec)
-        sys.modules[PACKAGE] = package
-        spec.loader.exec_module(package)
+    initial = os.path.join(code, "__init__.py")
+    if os.path.exists(initial):
+        _execute(PACKAGE, initial, package_of=[code])
     else:
         package = types.ModuleType(PACKAGE)
         package.__path__ = [code]
@@ -45,12 +42,17 @@ def load(code: str, file: str) -> types.ModuleType:
         return importlib.import_module(".".join([PACKAGE, *parts]))
     # A file that no import statement could name: loaded by its path, its folder's files are its siblings.
     name = "".join(letter if letter.isalnum() else "_" for letter in dotted)
-    path = os.path.join(code, file)  # noqa: PTH118
-    loader = importlib.machinery.SourceFileLoader(PACKAGE + "." + name, path)
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec is not None  # noqa: S101 - the loader was given
+    path = os.path.join(code, file)
+    return _execute(PACKAGE + "." + name, path)
+
+
+def _execute(name: str, path: str, package_of: list[str] | None = None) -> types.ModuleType:
+    loader = importlib.machinery.SourceFileLoader(name, path)
+    spec = importlib.machinery.ModuleSpec(name, loader, origin=path, is_package=package_of is not None)
+    spec.has_location = True
+    spec.submodule_search_locations = package_of
     module = importlib.util.module_from_spec(spec)
-    sys.modules[loader.name] = module
+    sys.modules[name] = module
     loader.exec_module(module)
     return module
 
@@ -60,20 +62,21 @@ def find(module: types.ModuleType, file: str, name: str, function_id: str) -> Ca
     file's only function. Raises :class:`EntrypointMissing`."""
     own = [key for key, value in vars(module).items() if _is_own(module, key, value)]
     if name:
-        wanted = getattr(module, name, None)
+        wanted: Callable[..., Any] | None = getattr(module, name, None)
         if not callable(wanted):
-            raise EntrypointMissing("%s has no function %r; %s" % (file, name, _found(own)))
+            raise EntrypointMissing(f"{file} has no function {name!r}; {_found(own)}")
         return wanted
     for candidate in ("main", function_id.replace("-", "_").replace(".", "_")):
-        value = getattr(module, candidate, None)
+        value: Callable[..., Any] | None = getattr(module, candidate, None)
         if callable(value):
             return value
     if len(own) == 1:
         found: Callable[..., Any] = getattr(module, own[0])
         return found
     raise EntrypointMissing(
-        "%s has no function to call: expected main, %s, or exactly one function; %s"
-        % (file, function_id.replace("-", "_").replace(".", "_"), _found(own))
+        "{} has no function to call: expected main, {}, or exactly one function; {}".format(
+            file, function_id.replace("-", "_").replace(".", "_"), _found(own)
+        )
     )
 
 
@@ -86,5 +89,5 @@ def _is_own(module: types.ModuleType, key: str, value: object) -> bool:
     )
 
 
-def _found(names: List[str]) -> str:  # noqa: UP006
+def _found(names: list[str]) -> str:
     return "found " + (", ".join(sorted(names)) if names else "no function")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import inspect
 import json
-from typing import Any, Callable, Dict, List, Tuple  # noqa: UP035 - Python 3.8 runs this
+from typing import Any, Callable
 
 from . import convert, results
 from .requests import Answer, Call
@@ -19,74 +20,58 @@ def plain_function(function: Callable[..., Any], settle: Callable[[Any], Any]) -
 
     def respond(call: Call) -> Answer:
         try:
-            positional, named = _arguments(signature, hints, call.payload)
+            arguments = _arguments(signature, hints, call.payload)
         except convert.Misfit as misfit:
             return Answer(422, "text", str(misfit).encode("utf-8", "replace"))
-        kind, body = results.encode(settle(function(*positional, **named)))
+        kind, body = results.encode(settle(function(*arguments.args, **arguments.kwargs)))
         return Answer(200, kind, body)
 
     return respond
 
 
-def _arguments(
-    signature: inspect.Signature,
-    hints: Dict[str, Any],  # noqa: UP006
-    payload: str,
-) -> Tuple[List[Any], Dict[str, Any]]:  # noqa: UP006
+def _arguments(signature: inspect.Signature, hints: dict[str, Any], payload: str) -> inspect.BoundArguments:
+    """Return the call's arguments, ``*args`` from a list of that name, ``**kwargs`` from all that is left."""
     given = _given(signature, payload)
-    positional: List[Any] = []  # noqa: UP006
-    named: Dict[str, Any] = {}  # noqa: UP006
-    rest = None
-    variadic = any(p.kind is p.VAR_POSITIONAL and p.name in given for p in signature.parameters.values())
+    names = _names(given) if given else "nothing"
+    arguments: dict[str, Any] = {}
+    rest = ""
     for name, parameter in signature.parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
             rest = name
-            continue
-        if name not in given:
-            if parameter.kind is parameter.VAR_POSITIONAL:
-                continue
-            if parameter.default is parameter.empty:
-                raise convert.Misfit(
-                    "parameter %r is missing; %s" % (name, "found %s" % _names(given) if given else "no data was given")
-                )
-            if parameter.kind is parameter.KEYWORD_ONLY or not variadic:
-                if parameter.kind is not parameter.POSITIONAL_ONLY:
-                    continue
-            positional.append(parameter.default)
-            continue
-        value = given.pop(name)
-        where = "parameter %r" % name
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            if not isinstance(value, list):
-                raise convert.Misfit("%s: expected a list, found %s" % (where, convert.found(value)))
-            hint = hints.get(name, Any)
-            positional += [convert.convert(item, hint, "%s[%d]" % (where, i)) for i, item in enumerate(value)]
-            continue
-        converted = convert.convert(value, hints.get(name, Any), where)
-        if parameter.kind is parameter.POSITIONAL_ONLY or (
-            variadic and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-        ):
-            positional.append(converted)
-        else:
-            named[name] = converted
-    if given and rest is None:
-        raise convert.Misfit("unknown parameter %r; the function has %s" % (min(given), _names(signature.parameters)))
-    for name, value in given.items():
-        named[name] = convert.convert(value, hints.get(rest or "", Any), "parameter %r" % name)
-    return positional, named
+        elif name in given:
+            many = parameter.kind is parameter.VAR_POSITIONAL
+            arguments[name] = _converted(given.pop(name), hints.get(name, Any), name, many)
+        elif parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL:
+            raise convert.Misfit(f"parameter {name!r} is missing; found {names}")
+    if given and not rest:
+        raise convert.Misfit(f"unknown parameter {min(given)!r}; the function has {_names(signature.parameters)}")
+    if rest:
+        arguments[rest] = {name: _converted(item, hints.get(rest, Any), name) for name, item in given.items()}
+    bound = inspect.BoundArguments(signature, collections.OrderedDict(arguments))
+    bound.apply_defaults()
+    return bound
 
 
-def _given(signature: inspect.Signature, payload: str) -> Dict[str, Any]:  # noqa: UP006
+def _converted(value: Any, hint: Any, name: str, many: bool = False) -> Any:
+    where = f"parameter {name!r}"
+    if not many:
+        return convert.convert(value, hint, where)
+    if not isinstance(value, list):
+        raise convert.Misfit(f"{where}: expected a list, found {convert.found(value)}")
+    return tuple(convert.convert(item, hint, f"{where}[{place}]") for place, item in enumerate(value))
+
+
+def _given(signature: inspect.Signature, payload: str) -> dict[str, Any]:
     if not payload.strip():
         return {}
-    wanted = "a JSON object with %s" % _names(signature.parameters) if signature.parameters else "no data"
+    wanted = f"a JSON object with {_names(signature.parameters)}" if signature.parameters else "no data"
     try:
         data = json.loads(payload)
     except (ValueError, RecursionError):
         shown = payload if len(payload) <= 60 else payload[:57] + "..."
-        raise convert.Misfit("data: expected %s, found %r, which is not JSON" % (wanted, shown)) from None
+        raise convert.Misfit(f"data: expected {wanted}, found {shown!r}, which is not JSON") from None
     if not isinstance(data, dict):
-        raise convert.Misfit("data: expected %s, found %s" % (wanted, convert.found(data)))
+        raise convert.Misfit(f"data: expected {wanted}, found {convert.found(data)}")
     return data
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from typing import Any, Dict, Optional  # noqa: UP035 - Python 3.8 runs this
+from typing import Any
 
 from . import results
 
@@ -29,7 +29,7 @@ class Call:
 
     __slots__ = ("env", "headers", "payload")
 
-    def __init__(self, payload: str, headers: Dict[str, str], env: Dict[str, str]) -> None:  # noqa: UP006
+    def __init__(self, payload: str, headers: dict[str, str], env: dict[str, str]) -> None:
         self.payload = payload
         self.headers = headers
         self.env = env
@@ -50,7 +50,7 @@ class Response:
     """``res`` of ``main(req, res)``: the last call wins (spec, section 8.3)."""
 
     def __init__(self) -> None:
-        self.answer: Optional[Answer] = None  # noqa: UP045
+        self.answer: Answer | None = None
 
     def send(self, text: Any = "", status: int = 200) -> None:
         """Answer with a text."""
@@ -77,7 +77,7 @@ class ContextRequest:
         self.path = "/"
         self.url = "http://localhost/"
         self.query_string = self.queryString = ""
-        self.query: Dict[str, str] = {}  # noqa: UP006
+        self.query: dict[str, str] = {}
 
     @property
     def body(self) -> Any:
@@ -96,7 +96,7 @@ class ContextRequest:
         """The payload's bytes."""
         return self.body_text.encode("utf-8", "replace")
 
-    bodyJson = body_json  # noqa: N815 - both spellings are in use
+    bodyJson = body_json  # noqa: N815
     bodyBinary = body_binary  # noqa: N815
 
 
@@ -152,5 +152,5 @@ def _shown(message: Any) -> str:
 
 def _status(status: Any) -> int:
     if isinstance(status, bool) or not isinstance(status, int) or not 100 <= status <= 599:
-        raise ValueError("status must be a whole number from 100 to 599, found %r" % (status,))
+        raise ValueError(f"status must be a whole number from 100 to 599, found {status!r}")
     return int(status)

@@ -1,9 +1,9 @@
 """Turns what a function returns into bytes for the answer.
 
 JSON holds what it can; the rest is written so that a reader knows it: dates and times as ISO 8601, ``timedelta`` as
-seconds, ``Decimal``, ``UUID`` and paths as text, enumerations as their values, sets as lists, bytes as base64, data classes
-and pydantic models as objects, NumPy and pandas values as the plain values they hold. NaN, infinities, NaT and NA, for
-which JSON has nothing, become null.
+seconds, ``Decimal``, ``UUID`` and paths as text, enumerations as their values, sets as lists, bytes as base64, data
+classes and pydantic models as objects, NumPy and pandas values as the plain values they hold. NaN, infinities, NaT
+and NA, for which JSON has nothing, become null.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import base64
 import collections.abc
 import json
 import sys
-from typing import Any, Tuple  # noqa: UP035 - Python 3.8 runs this
+from typing import Any
 
 __all__ = ["encode", "to_json"]
 
 
-def encode(value: Any) -> Tuple[str, bytes]:  # noqa: UP006
+def encode(value: Any) -> tuple[str, bytes]:
     """Return the kind of result (``json``, ``dataframe`` or ``bytes``) and its bytes. Raises ``TypeError``."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return "bytes", base64.b64encode(bytes(value))
@@ -50,7 +50,7 @@ def plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, (collections.abc.Iterator, collections.abc.KeysView, collections.abc.ValuesView)):
         return list(value)
-    raise TypeError("a %s.%s can't be turned into JSON" % (kind.__module__, kind.__qualname__))
+    raise TypeError(f"a {kind.__module__}.{kind.__qualname__} can't be turned into JSON")
 
 
 def _standard(value: Any) -> Any:
@@ -123,7 +123,7 @@ def _structured(value: Any) -> Any:
     return value
 
 
-def _tree(value: Any, above: Tuple[int, ...]) -> Any:  # noqa: UP006
+def _tree(value: Any, above: tuple[int, ...]) -> Any:
     if isinstance(value, float):
         number = float(value)
         return None if number != number or number in (float("inf"), float("-inf")) else number

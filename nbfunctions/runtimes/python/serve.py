@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Dict  # noqa: UP035 - Python 3.8 runs this
+from typing import Any
 
 from .channel import Channel
 from .handlers import Handler, bind
@@ -26,7 +26,8 @@ def serve(fd: int) -> None:
     if first is None:
         return
     start = first[0]
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] - prints must survive a kill
+    # What was printed must be out when the process is killed for taking too long.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.environ.clear()
     environment = Environment(start["env"])
     environment.show(start["context"])
@@ -38,7 +39,7 @@ def serve(fd: int) -> None:
         message = "the code needed more memory than its limit while it was loaded\n"
         _fail(channel, message + format_error(error, start["code"]), "limit")
     except SystemExit as error:
-        _fail(channel, "the code called exit(%r) while it was loaded" % (error.code,), "code")
+        _fail(channel, f"the code called exit({error.code!r}) while it was loaded", "code")
     except BaseException as error:
         _fail(channel, format_error(error, start["code"]), "code")
     else:
@@ -50,15 +51,15 @@ def serve(fd: int) -> None:
 class Environment:
     """The process's environment: the function's own, and with each call that call's."""
 
-    def __init__(self, own: Dict[str, str]) -> None:  # noqa: UP006
-        self._shown: Dict[str, str] = {}  # noqa: UP006
+    def __init__(self, own: dict[str, str]) -> None:
+        self._shown: dict[str, str] = {}
         self.show(own)
         if "TZ" in own:
             import time
 
             time.tzset()
 
-    def show(self, context: Dict[str, str]) -> None:  # noqa: UP006
+    def show(self, context: dict[str, str]) -> None:
         """Add the values to the process's environment, as far as it can hold them."""
         shown = self._shown
         for name, value in context.items():
@@ -73,7 +74,7 @@ class Environment:
             os.environ[name] = value
 
 
-def _handler(start: Dict[str, Any]) -> Handler:  # noqa: UP006
+def _handler(start: dict[str, Any]) -> Handler:
     code = start["code"]
     file, _, name = start["entrypoint"].partition(":")
     make_importable(code, start["packages"], file)
@@ -86,7 +87,7 @@ def _fail(channel: Channel, message: str, layer: str) -> None:
     channel.send({"type": "failed", "layer": layer}, message.encode("utf-8", "replace")[:1_000_000])
 
 
-def _answer_calls(channel: Channel, handler: Handler, environment: Environment, variables: Dict[str, str]) -> None:  # noqa: UP006
+def _answer_calls(channel: Channel, handler: Handler, environment: Environment, variables: dict[str, str]) -> None:
     process = os.getpid()
     while True:
         frame = channel.receive()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import traceback
-from typing import List, Optional, Set  # noqa: UP035 - Python 3.8 runs this
 
 __all__ = ["format_error"]
 
-OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120
+OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 def format_error(error: BaseException, code: str) -> str:
@@ -18,7 +17,7 @@ def format_error(error: BaseException, code: str) -> str:
     return "".join(captured.format())
 
 
-def _trim(captured: Optional[traceback.TracebackException], code: str, seen: Set[int]) -> None:  # noqa: UP006, UP045
+def _trim(captured: traceback.TracebackException | None, code: str, seen: set[int]) -> None:
     if captured is None or id(captured) in seen:
         return
     seen.add(id(captured))
@@ -30,7 +29,7 @@ def _trim(captured: Optional[traceback.TracebackException], code: str, seen: Set
         captured.filename = _relative(captured.filename, code)
     _trim(captured.__cause__, code, seen)
     _trim(captured.__context__, code, seen)
-    nested: List[traceback.TracebackException] = getattr(captured, "exceptions", None) or []  # noqa: UP006
+    nested: list[traceback.TracebackException] = getattr(captured, "exceptions", None) or []
     for inner in nested:
         _trim(inner, code, seen)
 
