@@ -48,6 +48,10 @@ class Replies:
     def __init__(self) -> None:
         self._bytes = bytearray()
 
+    def __bool__(self) -> bool:
+        """Whether there are bytes of a frame that is not whole."""
+        return bool(self._bytes)
+
     def feed(self, piece: bytes) -> None:
         """Take what was read."""
         self._bytes += piece

@@ -23,7 +23,11 @@ GRACE: Final = 0.25
 
 
 class InstanceEnded(Exception):
-    """The process ended, or was ended, before it answered; the message says how."""
+    """The process ended, or was ended, before it answered; the message says how, ``layer`` by whom."""
+
+    def __init__(self, message: str, layer: Layer) -> None:
+        super().__init__(message)
+        self.layer: Layer = layer
 
 
 class CallTimeout(Exception):
@@ -100,6 +104,7 @@ class Instance:
         self._unsent = b""
         self._ending: asyncio.TimerHandle | None = None
         self._reason = ""
+        self._layer: Layer = "code"
         self.alive = True
         """Whether it may be given a call."""
         self.greeted = False
@@ -139,7 +144,7 @@ class Instance:
         except InstanceEnded as error:
             printed = self.stderr.take()
             if self.greeted:
-                raise StartFailed(f"{printed}{error} and before its code was loaded", "code") from None
+                raise StartFailed(f"{printed}{error} and before its code was loaded", error.layer) from None
             raise StartFailed(f"the sandbox could not be started: {printed.strip() or error}", "start") from None
         if reply.type != "ready":
             message = self.stderr.take() + body.decode("utf-8", "replace")
@@ -167,7 +172,9 @@ class Instance:
     def kill(self, reason: str = "it was stopped") -> None:
         """End the process and everything it started; :attr:`ended` tells when it is gone."""
         self.alive = False
-        self._reason = self._reason or f"the function's process was ended: {reason}"
+        if not self._reason:
+            self._reason = f"the function's process was ended: {reason}"
+            self._layer = "platform"
         self._child.kill()
 
     async def _exchange(self, head: dict[str, Any], body: bytes, seconds: float) -> tuple[Reply, bytes]:
@@ -226,6 +233,9 @@ class Instance:
                 frame = self._replies.next()
             if frame is not None:
                 self._on_frame(*frame)
+                if self._replies:
+                    # One answer is one answer: what follows it would be taken for that of the next call.
+                    raise FrameInvalid("spoke out of turn")
         except FrameInvalid as error:
             self._lose(f"the function's process {error}, which is no answer")
 
@@ -274,7 +284,7 @@ class Instance:
 
     def _fail(self) -> None:
         if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(InstanceEnded(self._reason))
+            self._waiting.set_exception(InstanceEnded(self._reason, self._layer))
 
     def _stop_watching(self) -> None:
         self._loop.remove_reader(self._socket.fileno())

@@ -111,7 +111,7 @@ class LocalExecutor:
         except InstanceEnded as error:
             took = time.monotonic() - began
             written = (instance.stdout.take(), instance.stderr.take())
-            return _failed(str(error), "code", *written, time=took, queued=queued, cold=cold)
+            return _failed(str(error), error.layer, *written, time=took, queued=queued, cold=cold)
         took = time.monotonic() - began
         return _answered(reply, body, instance.stdout.take(), instance.stderr.take(), took, queued, cold)
 

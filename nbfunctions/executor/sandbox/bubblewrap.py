@@ -216,7 +216,8 @@ class Bubblewrap:
         arguments += ["--ro-bind", str(room.runtime), INSIDE.runtime, "--ro-bind", str(room.code), INSIDE.code]
         if room.packages is not None:
             arguments += ["--ro-bind", str(room.packages), INSIDE.packages]
-        return [*arguments, "--remount-ro", "/"]
+        # Neither may grow: both are memory that no limit counts.
+        return [*arguments, "--remount-ro", "/dev", "--remount-ro", "/"]
 
     def _limits(self, room: Room) -> list[str]:
         limits = room.limits
@@ -275,13 +276,13 @@ def _etc(accounts: Path) -> Iterator[str]:
     for name in ETC:
         file = Path("/etc", name)
         if file.exists():
-            yield from ("--ro-bind", str(file.resolve()), str(file))
+            yield from (*_parents(file), "--ro-bind", str(file.resolve()), str(file))
     for name in ("passwd", "group"):
         yield from ("--ro-bind", str(accounts / name), f"/etc/{name}")
 
 
 def _parents(path: Path) -> Iterator[str]:
-    # bwrap gives the folders it makes for a mount the mode of the host's: root's home is 0700.
+    # bwrap gives the folders it makes for a mount the mode of the source's: root's home and our data are 0700.
     for parent in reversed(path.parents[:-1]):
         yield from ("--perms", "0755", "--dir", str(parent))
 

@@ -21,7 +21,9 @@ def _trim(captured: traceback.TracebackException | None, code: str, seen: set[in
     if captured is None or id(captured) in seen:
         return
     seen.add(id(captured))
-    kept = [frame for frame in captured.stack if not _hidden(frame.filename)]
+    stack = list(captured.stack)
+    first = next((place for place, frame in enumerate(stack) if frame.filename.startswith(code)), 0)
+    kept = [frame for frame in stack[first:] if not _hidden(frame.filename)]
     for frame in kept:
         frame.filename = _relative(frame.filename, code)
     captured.stack[:] = kept

@@ -1,0 +1,2 @@
+def add(*numbers: int, **named: int):
+    return sum(numbers) + sum(named.values())

@@ -1,0 +1,2 @@
+print("loading")
+import does_not_exist  # noqa: E402, F401

@@ -1,0 +1,2 @@
+def forecast(store: str, days: int = 7, *, scale: float = 1.0):
+    return {"store": store, "days": days, "scale": scale}

@@ -1,0 +1,5 @@
+import os
+
+
+def main(req, res):
+    return res.json({"message": f"{os.environ['GREETING']}, {req.payload or 'world'}"})

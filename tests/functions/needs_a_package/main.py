@@ -1,0 +1,5 @@
+import six
+
+
+def main(req, res):
+    res.send(six.__version__)

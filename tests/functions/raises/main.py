@@ -1,0 +1,10 @@
+import sibling
+
+
+def inner():
+    sibling.fail()
+
+
+def main(req, res):
+    print("before")
+    inner()

@@ -1,0 +1,5 @@
+def fail():
+    try:
+        {}["key"]
+    except KeyError as error:
+        raise ValueError("no luck") from error

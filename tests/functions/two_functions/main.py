@@ -1,0 +1,6 @@
+def first(a):
+    return a
+
+
+def second(a):
+    return a
