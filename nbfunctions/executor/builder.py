@@ -148,7 +148,7 @@ class Builder:
         except TimeoutError:
             raise BuildFailed(f"{file} could not be compiled within {CHECK_TIMEOUT:g} seconds") from None
         if status != 0:
-            raise BuildFailed(stderr.strip() or f"{file} could not be compiled: exit status {status}")
+            raise BuildFailed(stderr.rstrip() or f"{file} could not be compiled: exit status {status}")
 
     async def _installed(self, host: HostRuntime, code: Path, log: Log) -> str:
         """Return the key of the installed packages; empty when the code asks for none."""

@@ -21,8 +21,13 @@ __all__ = ["install", "installer_environment"]
 KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS",
         "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC")  # fmt: skip
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-PIP_TO_UV = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS"}
-"""pip's index settings and uv's variables: who has configured pip for a mirror means its packages."""
+PIP_TO_UV = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "cert": "SSL_CERT_FILE",
+}
+"""pip's settings and uv's variables: who has configured pip for a mirror means its packages."""
 LINE_LIMIT = 65_536
 
 
@@ -92,6 +97,9 @@ def installer_environment(environ: Mapping[str, str]) -> dict[str, str]:
             continue
         value = environ.get("PIP_" + option.upper().replace("-", "_")) or _pip_setting(environ, option)
         if value:
+            if option == "extra-index-url":
+                # pip takes the best version of all indexes; who has set it up so has packages that need it.
+                kept.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
             # pip separates them by white space; uv's find-links by commas.
             kept[variable] = ("," if option == "find-links" else " ").join(value.split())
     kept.setdefault("PATH", os.defpath)

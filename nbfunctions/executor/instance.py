@@ -63,6 +63,10 @@ class Output:
             self._kept += piece[:room]
         return len(piece)
 
+    def forget(self) -> None:
+        """Throw away what was taken so far."""
+        self._kept.clear()
+
     def drain(self) -> None:
         """Take all that is there."""
         for _ in range(DRAIN_LIMIT):
@@ -105,6 +109,7 @@ class Instance:
         self._ending: asyncio.TimerHandle | None = None
         self._reason = ""
         self._layer: Layer = "code"
+        self._called = False
         self.alive = True
         """Whether it may be given a call."""
         self.greeted = False
@@ -153,6 +158,11 @@ class Instance:
 
     async def call(self, head: dict[str, Any], body: bytes, seconds: float) -> tuple[Reply, bytes]:
         """Return the answer to one call; raises :class:`CallTimeout`, :class:`InstanceEnded`. Cancelling kills."""
+        if self._called:
+            # A thread of an earlier call wrote it; what was written while loading belongs to the first call.
+            self.stdout.forget()
+            self.stderr.forget()
+        self._called = True
         return await self._exchange(head, body, seconds)
 
     def is_usable(self) -> bool:
@@ -233,9 +243,6 @@ class Instance:
                 frame = self._replies.next()
             if frame is not None:
                 self._on_frame(*frame)
-                if self._replies:
-                    # One answer is one answer: what follows it would be taken for that of the next call.
-                    raise FrameInvalid("spoke out of turn")
         except FrameInvalid as error:
             self._lose(f"the function's process {error}, which is no answer")
 
@@ -244,6 +251,9 @@ class Instance:
             raise FrameInvalid("spoke out of turn")
         if not self._waiting.done():
             self._waiting.set_result((reply, body))
+        if self._replies:
+            # One answer is one answer: what follows it would be taken for that of the next call.
+            raise FrameInvalid("spoke out of turn")
 
     def _on_output(self, output: Output) -> None:
         if output.read() == 0:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from nbfunctions.errors import Error, SandboxUnavailable
+from nbfunctions.errors import Error, SandboxUnavailable, SettingInvalid
 from nbfunctions.executor.builder import Builder, BuildOutput
 from nbfunctions.executor.executor import BuildOrder, Call, Log, Outcome
 from nbfunctions.executor.frames import Reply
@@ -44,10 +44,13 @@ class LocalExecutor:
         return {key: found.runtime for key, found in self._found.items()}
 
     async def start(self) -> None:
-        """Find the runtimes and prove the sandbox; raises :class:`~nbfunctions.errors.SandboxUnavailable`."""
-        self._data_dir.mkdir(parents=True, exist_ok=True)
-        self._data_dir.chmod(0o700)
-        self._files.install()
+        """Find the runtimes and prove the sandbox; raises ``SandboxUnavailable``, ``SettingInvalid``."""
+        try:
+            self._data_dir.mkdir(parents=True, exist_ok=True)
+            self._data_dir.chmod(0o700)
+            self._files.install()
+        except OSError as error:
+            raise SettingInvalid(f"--data-dir: {self._data_dir} can't be used: {error.strerror}") from None
         finding = asyncio.create_task(find_runtimes())
         try:
             own = HostRuntime.own()

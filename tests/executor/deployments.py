@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -102,6 +103,15 @@ async def running(data_dir: Path, **settings: Any) -> AsyncIterator[LocalExecuto
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def gone(mark: str) -> bool:
+    """Wait for the processes with this mark to end; return whether they did within two seconds."""
+    for _ in range(100):
+        if not processes_with(mark):
+            return True
+        await asyncio.sleep(0.02)
+    return False
 
 
 def processes_with(mark: str) -> list[int]:

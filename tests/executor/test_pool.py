@@ -50,8 +50,7 @@ async def test_projects_with_the_same_ids_share_nothing(deployed: Deploy) -> Non
 
 
 async def test_an_instance_that_died_idle_is_not_given_a_call(deployed: Deploy) -> None:
-    code = b"import os, threading\ndef main(req, res):\n    threading.Timer(0.05, os._exit, [1]).start()\n    res.send('ok')\n"
-    function = await deployed("dies", files={"main.py": code})
+    function = await deployed("dies_later")
     for _ in range(2):
         assert (await function()).response == "ok"
         await asyncio.sleep(0.15)

@@ -74,8 +74,14 @@ class Child:
         self.process = process
         self._group = group
         self._ended: Callable[[], None] | None = ended
-        self.pidfd = os.pidfd_open(process.pid)
-        """Becomes readable when the process has ended; closed by :meth:`reap`."""
+        try:
+            self.pidfd = os.pidfd_open(process.pid)
+            """Becomes readable when the process has ended; closed by :meth:`reap`."""
+        except OSError:  # Linux before 5.3
+            process.kill()
+            process.wait()
+            ended()
+            raise
 
     def kill(self) -> None:
         """End the process and all it started, now; harmless when it has ended."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any, Callable
 
 from .requests import Answer, Call, Context, Request, Response
@@ -88,7 +89,8 @@ def settle(value: Any) -> Any:
         return await value
 
     if _loop is None:
-        _loop = asyncio.new_event_loop()
+        # Locks that a module made before Python 3.10 belong to the loop that was current then.
+        _loop = asyncio.new_event_loop() if sys.version_info >= (3, 10) else asyncio.get_event_loop()
         asyncio.set_event_loop(_loop)
     return _loop.run_until_complete(whole())
 

@@ -72,8 +72,8 @@ def systemcall(number, *arguments):
     return "allowed" if result >= 0 else errno.errorcode[ctypes.get_errno()]
 
 
-def grandchild(mark):
-    subprocess.Popen(["/bin/sleep", mark], start_new_session=True, stdin=subprocess.DEVNULL)
+def grandchild(mark, session=True):
+    subprocess.Popen(["/bin/sleep", mark], start_new_session=session, stdin=subprocess.DEVNULL)
     return "started"
 
 
