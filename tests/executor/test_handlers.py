@@ -250,3 +250,23 @@ async def test_a_file_that_can_not_be_imported_by_name_is_loaded_by_its_path(dep
     code = b"def main(req, res):\n    res.send(__name__)\n"
     function = await deployed("dashed", files={"my app/the-main.v2.py": code}, entrypoint="my app/the-main.v2.py")
     assert (await function()).response == "userlib.my_app_the_main_v2"
+
+
+@pytest.mark.parametrize("name", ["decorated", "instance", "partial", "unused"])
+async def test_a_handler_may_be_anything_that_can_be_called(deployed: Deploy, name: str) -> None:
+    unusual = await deployed("unusual")
+    expected = "callable" if name == "instance" else name
+    assert (await unusual(entrypoint=f"main.py:{name}")).response == expected
+    assert (await unusual('{"x": 3}', entrypoint="main.py:plain")).response == "3"
+
+
+async def test_what_programs_ordinarily_rely_on_works_inside(deployed: Deploy) -> None:
+    outcome = await (await deployed("ordinary"))()
+    assert json.loads(outcome.response) == {
+        "localhost": "127.0.0.1",
+        "certificates": True,
+        "user": "function",
+        "processes": [1, 2],
+        "threads": 16,
+        "folder": "/tmp",  # noqa: S108
+    }

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 import struct
-from typing import Any, Dict, Tuple
+
+TYPE_CHECKING = False  # importing typing would cost every cold start milliseconds
+if TYPE_CHECKING:
+    from typing import Any, Dict, Tuple
+
+    Frame = Tuple[Dict[str, Any], bytes]
 
 __all__ = ["Channel"]
 
-Frame = Tuple[Dict[str, Any], bytes]
 LENGTHS = struct.Struct(">II")
 
 

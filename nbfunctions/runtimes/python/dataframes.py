@@ -29,6 +29,7 @@ Other dtypes (intervals, sparse, complex) are sent as ``object``. Without pandas
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, Dict
 
 __all__ = ["FORMAT", "decode", "encode"]
@@ -39,7 +40,7 @@ Column = Dict[str, Any]
 
 def encode(frame: Any) -> Column:
     """Return what stands for ``frame``; numbers in it are Python's, so that ``json`` can write it."""
-    import pandas as pd
+    pd = importlib.import_module("pandas")
 
     labels = frame.columns
     levels = [labels.get_level_values(level) for level in range(labels.nlevels)]
@@ -54,7 +55,7 @@ def encode(frame: Any) -> Column:
 
 def decode(value: Column) -> Any:
     """Return the DataFrame that ``value`` stands for. Raises ``ValueError`` for another format."""
-    import pandas as pd
+    pd = importlib.import_module("pandas")
 
     if value.get("nbfunctions") != FORMAT:
         raise ValueError("expected the format {!r}, found {!r}".format(FORMAT, value.get("nbfunctions")))
@@ -141,7 +142,7 @@ def _series(column: Column, pd: Any, index: Any) -> Any:
 
 
 def _values(column: Column, pd: Any) -> Any:
-    import numpy as np
+    np = importlib.import_module("numpy")
 
     dtype, values = column["dtype"], column["values"]
     if dtype == "category":

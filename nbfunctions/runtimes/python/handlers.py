@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
-from typing import Any, Callable
 
 from .requests import Answer, Call, Context, Request, Response
 from .tracebacks import format_error
 
-__all__ = ["BODY_LIMIT", "Handler", "bind", "settle"]
+TYPE_CHECKING = False  # importing typing would cost every cold start milliseconds
+if TYPE_CHECKING:
+    from typing import Any, Callable
 
-Handler = Callable[[Call], Answer]
+    Handler = Callable[[Call], Answer]
+
+__all__ = ["BODY_LIMIT", "bind", "settle"]
 
 BODY_LIMIT = 1_000_000
 """Bytes of an answer (spec, section 2.4)."""
@@ -37,7 +39,7 @@ def bind(function: Callable[..., Any], code: str) -> Handler:
 
 
 def _shape(function: Callable[..., Any]) -> Handler:
-    names = [name.lstrip("_") for name in inspect.signature(function).parameters]
+    names = [name.lstrip("_") for name in _parameters(function)]
     if len(names) == 2 and names[0] in ("req", "request") and names[1] in ("res", "response"):
         return _first_generation(function)
     if names == ["context"]:
@@ -45,6 +47,21 @@ def _shape(function: Callable[..., Any]) -> Handler:
     from .plain import plain_function
 
     return plain_function(function, settle)
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the parameters of a function of the first shapes; none when it must be another."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    if not isinstance(function, type(bind)):
+        import inspect
+
+        return tuple(inspect.signature(function).parameters)
+    code = function.__code__
+    variadic, variadic_named = 0x04, 0x08
+    if code.co_flags & (variadic | variadic_named):
+        return ()
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def _first_generation(function: Callable[..., Any]) -> Handler:
@@ -81,7 +98,7 @@ def settle(value: Any) -> Any:
     One event loop serves all calls of this process, so that clients and pools made in it stay usable.
     """
     global _loop  # noqa: PLW0603
-    if not inspect.isawaitable(value):
+    if not hasattr(value, "__await__"):
         return value
     import asyncio
 

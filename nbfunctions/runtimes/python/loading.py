@@ -8,7 +8,10 @@ import importlib.util
 import os
 import sys
 import types
-from typing import Any, Callable
+
+TYPE_CHECKING = False  # importing typing would cost every cold start milliseconds
+if TYPE_CHECKING:
+    from typing import Any, Callable
 
 __all__ = ["EntrypointMissing", "find", "load", "make_importable"]
 

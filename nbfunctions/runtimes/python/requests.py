@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from typing import Any
 
 from . import results
+
+TYPE_CHECKING = False  # importing typing would cost every cold start milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Answer", "Call", "Context", "Request", "Response"]
 

@@ -12,7 +12,10 @@ import base64
 import collections.abc
 import json
 import sys
-from typing import Any
+
+TYPE_CHECKING = False  # importing typing would cost every cold start milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["encode", "to_json"]
 

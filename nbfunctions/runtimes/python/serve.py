@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
 from .channel import Channel
-from .handlers import Handler, bind
+from .handlers import bind
 from .loading import EntrypointMissing, find, load, make_importable
 from .requests import Call
 from .tracebacks import format_error
+
+TYPE_CHECKING = False  # importing typing would cost every cold start milliseconds
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .handlers import Handler
 
 __all__ = ["serve"]
 
