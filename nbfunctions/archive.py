@@ -117,8 +117,9 @@ class _Unpacking:
                 ) from None
             if entry.issym():
                 links.append((entry.name, path))
-        if not self._count:
-            raise ArchiveInvalid("the archive is empty")
+        # gzip's own checksum is compared at the very end of the stream.
+        while padding := self._stream.read(COPY_SIZE):
+            self._take(len(padding))
         root = os.path.realpath(self._root)
         for name, path in links:
             target = os.path.realpath(path)
@@ -158,11 +159,11 @@ class _Unpacking:
         return b"".join(self._content(entry))
 
     def _write(self, entry: tarfile.TarInfo, path: Path) -> None:
+        if path == self._root and entry.isdir():
+            return
         self._make_folders(entry.name, path.parent)
         if entry.isdir():
             self._make_folders(entry.name, path)
-            for _ in self._content(entry):
-                continue
             return
         if path == self._root or (path.is_dir() and not path.is_symlink()):
             raise ArchiveInvalid(f"the archive's entry {entry.name!r} would replace a folder")
