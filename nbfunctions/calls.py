@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from nbfunctions.display import without_insides
 from nbfunctions.errors import FunctionFailed
 from nbfunctions.models import Execution
 
@@ -45,6 +46,7 @@ def data_of_arguments(
 
     Defaults stay the function's own. Without a signature one argument is the data itself, keywords are a JSON object.
     """
+    __tracebackhide__ = True
     if signature is None:
         if args and (kwargs or len(args) > 1):
             raise TypeError(f"{name}() takes one argument, the data, or keywords, which become a JSON object")
@@ -70,7 +72,9 @@ def value_of(name: str, execution: Execution) -> Any:
     if execution.status != "completed":
         raise failure_of(name, execution)
     if execution.status_code == 422 and execution.response_type == "text":
-        raise FunctionFailed(f"{name}: the arguments don't fit: {execution.response}", execution)
+        misfit = FunctionFailed(f"{name}: the arguments don't fit: {execution.response}", execution)
+        without_insides(misfit)
+        raise misfit
     if execution.response_type == "json":
         return execution.json()
     if execution.response_type == "bytes":
@@ -92,6 +96,7 @@ def failure_of(name: str, execution: Execution) -> FunctionFailed:
     failed = FunctionFailed(f"{name} {what}{where}: {reason} (execution {execution.id})", execution)
     if "\n" in said:
         failed.add_note(said)
+    without_insides(failed)
     return failed
 
 

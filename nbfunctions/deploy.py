@@ -72,7 +72,10 @@ def deploy(client: Client, package: Package, options: Options, progress: Progres
         _undo(client, before, function)
         raise
     if options.wait:
-        deployment = _wait_for_build(client, deployment, progress)
+        try:
+            deployment = _wait_for_build(client, deployment, progress)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"the build goes on; %deployments {function.id} shows it") from None
         if options.activate:
             progress("activating", "")
             function = client.functions.get(function.id)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import html
+import os
 import sys
+import traceback
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from nbfunctions.deploy import Deployed
     from nbfunctions.models import Deployment, Function
 
-__all__ = ["Progress", "card_html", "card_text", "duration", "moment", "one_line"]
+__all__ = ["Progress", "card_html", "card_text", "duration", "moment", "one_line", "without_insides"]
 
 CARD: Final = (
     "border:1px solid var(--jp-border-color2,#c8c8c8);border-left:4px solid var(--jp-brand-color1,#1976d2);"
@@ -29,9 +32,36 @@ CODE: Final = "font-family:var(--jp-code-font-family,monospace)"
 
 def one_line(error: BaseException) -> BaseException:
     """Return the error so that IPython shows it as one line: its kind, its message and its notes, no traceback."""
-    lines = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
+    message = str(error)
+    lines = [type(error).__name__ + (f": {message}" if message else ""), *getattr(error, "__notes__", ())]
     error._render_traceback_ = lambda *_: lines  # type: ignore[attr-defined]
     return error
+
+
+def without_insides(error: BaseException) -> BaseException:
+    """Return the error so that IPython shows the caller's own lines, its notes and its message, and nothing of ours."""
+    error._render_traceback_ = lambda *_: [  # type: ignore[attr-defined]
+        "Traceback (most recent call last):",
+        *_own_lines(error.__traceback__),
+        *(f"In the function:\n{note}" for note in getattr(error, "__notes__", ())),
+        f"{type(error).__name__}: {error}",
+    ]
+    return error
+
+
+def _own_lines(where: TracebackType | None) -> list[str]:
+    import IPython
+
+    insides = tuple(str(Path(file).parent) + os.sep for file in (__file__, IPython.__file__))
+    shell = IPython.get_ipython()
+    lines: list[str] = []
+    for frame in traceback.extract_tb(where):
+        if frame.filename.startswith(insides):
+            continue
+        cell = shell.compile.format_code_name(frame.filename) if shell is not None else None
+        place = " ".join(cell) if cell else f'File "{frame.filename}"'
+        lines.append(f"  {place}, line {frame.lineno}\n    {frame.line}")
+    return lines
 
 
 def moment(seconds: float) -> str:

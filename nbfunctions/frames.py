@@ -177,7 +177,8 @@ def executions(
 
     ``since`` is a span as ``7d``, ``12h``, ``30m``, ``45s``, or a time with its zone. Columns: ``function``,
     ``trigger`` and ``status`` (categories), ``status_code``, ``created``, ``time`` (inside the runtime; NaT until
-    done), ``queued``, ``cold``, ``layer`` (where a failed one failed), ``response``, ``stdout``, ``stderr``, ``deployment``, ``updated``.
+    done), ``queued``, ``cold``, ``layer`` (where a failed one failed), ``response``, ``stdout``, ``stderr``,
+    ``deployment``, ``updated``.
     """
     earliest = check_filters(status, trigger, since)
     totals: list[int] = []

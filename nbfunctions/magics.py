@@ -84,7 +84,7 @@ def door(
                 if usual and not split:
                     raise UsageError(f"{shown} needs a name; try " + "   ".join(usual))
                 return method(self, parser.parse_args(split), *rest, *cell)
-            except Error as error:
+            except (Error, KeyboardInterrupt) as error:
                 from nbfunctions.display import one_line
 
                 raise one_line(error) from None
@@ -310,7 +310,7 @@ class NbfunctionsMagics(Magics):
         return None
 
     def _change(self, arguments: Any, options: Options) -> FunctionHandle:
-        said = {option.name for option in TABLE if getattr(arguments, option.name) not in (None, False)}
+        said = {option.name for option in TABLE if _is_said(getattr(arguments, option.name))}
         other = sorted(said - SETTINGS - {"id", "out", "profile"})
         if other:
             raise SettingInvalid(
@@ -340,7 +340,11 @@ class NbfunctionsMagics(Magics):
 
 def _options(arguments: Any) -> Options:
     given = {option.name: getattr(arguments, option.name) for option in TABLE}
-    return options_from(arguments.name, {name: value for name, value in given.items() if value not in (None, False)})
+    return options_from(arguments.name, {name: value for name, value in given.items() if _is_said(value)})
+
+
+def _is_said(value: Any) -> bool:
+    return value is not None and value is not False
 
 
 def _client(arguments: Any) -> Client:

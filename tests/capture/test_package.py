@@ -105,7 +105,8 @@ def from_source(tmp_path: Path, text: str, name: str = "f") -> Package:
 
 
 def test_of_a_callable_its_source_and_the_imports_it_uses_are_packed_on_their_lines(tmp_path: Path) -> None:
-    text = "import json, sys\nimport pandas\n\n\n@function('f', timeout=3)\ndef f(x: int):\n    return json.dumps(x)\n\nf\n"
+    text = "import json, sys\nimport pandas\n\n\n@function('f', timeout=3)\n"
+    text += "def f(x: int):\n    return json.dumps(x)\n\nf\n"
     package = from_source(tmp_path, text)
     lines = unpacked(package)["main.py"].splitlines()
     assert lines[0] == "import json, sys"

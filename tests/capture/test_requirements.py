@@ -145,7 +145,7 @@ def test_an_editable_installation_that_lists_no_files_is_named(
     monkeypatch.syspath_prepend(str(source))
     address = {"url": (tmp_path / "my work").as_uri(), "dir_info": {"editable": True}}
     install("mine", "1.0", "__editable__.mine.pth", direct_url=address)
-    with pytest.raises(RequirementsInvalid, match="cell line 1: 'import mine': mine is installed in editable mode here"):
+    with pytest.raises(RequirementsInvalid, match="'import mine': mine is installed in editable mode here"):
         pins("import mine")
 
 

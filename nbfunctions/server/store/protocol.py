@@ -26,7 +26,7 @@ from nbfunctions.models import (
     Project,
 )
 
-__all__ = ["BuildClaim", "ExecutionClaim", "Page", "Store"]
+__all__ = ["Active", "BuildClaim", "DueSchedule", "ExecutionClaim", "Page", "Store"]
 
 
 class Page(msgspec.Struct, kw_only=True, frozen=True):
@@ -40,6 +40,18 @@ class Page(msgspec.Struct, kw_only=True, frozen=True):
     order: Literal["ASC", "DESC"] = "ASC"
 
 
+class Active(msgspec.Struct, kw_only=True, frozen=True):
+    """A function and what an execution of it would run: one question, asked by every execution."""
+
+    function: Function
+    deployment: Deployment | None
+    """The active one, without its build's log; None when there is none."""
+    build_status: BuildStatus | None
+    """Status of the active deployment's build; None before a build was begun."""
+    output: str
+    """What the executor's ``prepare`` returned for it; empty until it is ready."""
+
+
 class BuildClaim(msgspec.Struct, kw_only=True, frozen=True):
     """A build that this owner may work on until the lease ends."""
 
@@ -50,7 +62,7 @@ class BuildClaim(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ExecutionClaim(msgspec.Struct, kw_only=True, frozen=True):
-    """An execution that this owner may run until the lease ends."""
+    """An execution that this owner may run until the lease ends, and what it takes to run it."""
 
     project_id: str
     execution: Execution
@@ -60,13 +72,28 @@ class ExecutionClaim(msgspec.Struct, kw_only=True, frozen=True):
     event_data: str
     created: float
     """When it was accepted, with fractions of a second."""
+    function: Function
+    deployment: Deployment | None
+    """The one that was active when the execution was accepted; None when it was deleted since."""
+    output: str
+
+
+class DueSchedule(msgspec.Struct, kw_only=True, frozen=True):
+    """A function whose scheduled time has come."""
+
+    project_id: str
+    function: Function
+    """``function.schedule_next`` is the tick."""
 
 
 class Store(Protocol):
     """Where projects, keys, functions, deployments, builds and executions live."""
 
     async def open(self) -> None:
-        """Connect and migrate; raises :class:`~nbfunctions.errors.DataDirectoryBusy` or ``SettingInvalid``."""
+        """Connect and migrate; raises :class:`~nbfunctions.errors.SettingInvalid` when the place can't be used.
+
+        Any number of processes may have it open.
+        """
         ...
 
     async def close(self) -> None:
@@ -106,27 +133,35 @@ class Store(Protocol):
     # -- functions --------------------------------------------------------------------------------------
 
     async def create_function(self, project_id: str, function: Function) -> Function:
-        """Raises ``FunctionAlreadyExists``."""
+        """Raises ``ProjectNotFound``, ``FunctionAlreadyExists``."""
         ...
 
     async def get_function(self, project_id: str, function_id: str) -> Function:
         """Raises ``FunctionNotFound``."""
         ...
 
+    async def get_active(self, project_id: str, function_id: str) -> Active:
+        """Return what an execution needs, read in one question. Raises ``FunctionNotFound``."""
+        ...
+
     async def list_functions(self, project_id: str, page: Page) -> FunctionList:
         """Raises ``GeneralCursorNotFound``."""
         ...
 
-    async def update_function(self, project_id: str, function: Function) -> Function:
-        """Replace the settings: name, execute, vars, events, schedule and what depends on it, timeout, additions.
+    async def update_function(self, project_id: str, function: Function, now: float) -> Function:
+        """Replace the settings: name, execute, vars, events, schedule, timeout, additions.
 
-        The active deployment and the date of creation stay as they are. Raises ``FunctionNotFound``.
+        The active deployment and the date of creation stay as they are. ``schedule_next`` is the first time after
+        ``now`` when a schedule and an active deployment are there, else 0. Raises ``FunctionNotFound``.
         """
         ...
 
     async def activate_deployment(self, project_id: str, function_id: str, deployment_id: str, now: float) -> Function:
-        """Make a ready deployment the active one, at once. Raises ``FunctionNotFound``, ``DeploymentNotFound``,
-        ``BuildNotFound``, ``BuildNotReady`` (in this order; spec, section 6.2)."""
+        """Make a ready deployment the active one, at once; a schedule has its next time from ``now`` on.
+
+        Raises ``FunctionNotFound``, ``DeploymentNotFound``, ``BuildNotFound``, ``BuildNotReady`` (in this order; spec,
+        section 6.2).
+        """
         ...
 
     async def delete_function(self, project_id: str, function_id: str) -> list[str]:
@@ -137,7 +172,21 @@ class Store(Protocol):
     # -- deployments and builds -------------------------------------------------------------------------
 
     async def create_deployment(self, project_id: str, deployment: Deployment) -> Deployment:
-        """Durable. ``activate`` clears the flag of the function's other deployments. Raises ``FunctionNotFound``."""
+        """Durable. With a ``digest`` it waits for its build, and ``activate`` clears the flag of the function's other
+        deployments; without one its upload is not complete yet. Raises ``FunctionNotFound``."""
+        ...
+
+    async def complete_deployment(
+        self, project_id: str, function_id: str, deployment_id: str, *, digest: str, size: int, now: float
+    ) -> Deployment:
+        """The last chunk of an upload has come: from now on it waits for its build, as in :meth:`create_deployment`.
+
+        Durable. Completing it again changes nothing. Raises ``FunctionNotFound``, ``DeploymentNotFound``.
+        """
+        ...
+
+    async def expire_uploads(self, older_than: float) -> list[str]:
+        """Delete deployments whose upload was begun before and never completed; return their ids."""
         ...
 
     async def get_deployment(self, project_id: str, function_id: str, deployment_id: str) -> Deployment:
@@ -157,22 +206,28 @@ class Store(Protocol):
         """Take the oldest deployment that waits for its build, or whose builder's lease ran out."""
         ...
 
-    async def append_build_log(self, build_id: str, owner: str, stdout: str, stderr: str) -> None:
-        """Add to a running build's log, up to ``OUTPUT_LIMIT`` bytes each."""
+    async def append_build_log(self, build_id: str, owner: str, stdout: str, stderr: str) -> bool:
+        """Add to a running build's log, up to ``OUTPUT_LIMIT`` bytes each (cut between two characters); False when
+        the build is not this owner's any more."""
         ...
 
-    async def finish_build(self, build: Build, owner: str, output: str, now: float) -> bool:
-        """Record ``ready`` or ``failed``; a ready build whose deployment says ``activate`` becomes active in the
-        same commit. Return False, changing nothing, when the build is not this owner's any more."""
+    async def finish_build(
+        self, build_id: str, owner: str, status: Literal["ready", "failed"], *, stderr: str, output: str, now: float
+    ) -> bool:
+        """Record the end of a build and add ``stderr`` to its log.
+
+        A ready build whose deployment says ``activate`` becomes active in the same commit, and a schedule gets its next
+        time. Return False, changing nothing, when the build is not this owner's any more.
+        """
         ...
 
-    async def retry_build(self, project_id: str, function_id: str, deployment_id: str, build_id: str) -> None:
-        """Send a failed build on again (spec, section 6.3). Raises ``FunctionNotFound``, ``DeploymentNotFound``,
-        ``BuildNotFound``, ``BuildInProgress``."""
-        ...
+    async def retry_build(
+        self, project_id: str, function_id: str, deployment_id: str, build_id: str, now: float
+    ) -> None:
+        """Send a failed build on again under the same id, its log emptied (spec, section 6.3).
 
-    async def get_build(self, project_id: str, deployment_id: str) -> tuple[BuildStatus, str] | None:
-        """Return the status and output of a deployment's build, or None before it began."""
+        Raises ``FunctionNotFound``, ``DeploymentNotFound``, ``BuildNotFound``, ``BuildInProgress`` (in this order).
+        """
         ...
 
     # -- executions -------------------------------------------------------------------------------------
@@ -190,21 +245,25 @@ class Store(Protocol):
         owner: str | None = None,
         lease_until: float = 0.0,
     ) -> Execution:
-        """Accept an execution. With an ``owner`` it is claimed in the same commit (the synchronous call's short cut);
-        without one it waits for a claim and the commit is durable."""
+        """Accept an execution. With an ``owner`` it is claimed in the same commit (the synchronous call's short cut)
+        and its status is ``processing``; without one it waits for a claim and the commit is durable.
+
+        Raises ``FunctionNotFound`` when the function was deleted meanwhile.
+        """
         ...
 
     async def claim_executions(self, owner: str, limit: int, lease_until: float, now: float) -> list[ExecutionClaim]:
         """Take up to ``limit`` waiting executions, oldest first; their status becomes ``processing``."""
         ...
 
-    async def renew_executions(self, owner: str, ids: Sequence[str], lease_until: float) -> None:
-        """Prolong the lease of executions that still run."""
+    async def renew_leases(self, owner: str, lease_until: float) -> None:
+        """Prolong the leases of the executions and builds of this owner that are not finished."""
         ...
 
-    async def expire_executions(self, now: float) -> int:
-        """End executions whose owner's lease ran out as ``failed``, layer ``platform``, with a sentence that says so;
-        return how many."""
+    async def expire_leases(self, now: float) -> int:
+        """End what a dead owner left: executions whose lease ran out before ``now`` end as ``failed``, status code
+        500, layer ``platform``, with a sentence in ``stderr`` that says so; builds go back to ``processing``, their
+        log emptied, and can be claimed again. Return how many rows changed."""
         ...
 
     async def finish_execution(self, execution_id: str, owner: str, outcome: Outcome, now: float) -> Execution | None:
@@ -224,4 +283,20 @@ class Store(Protocol):
 
     async def delete_executions(self, older_than: float) -> int:
         """Delete finished executions created before; return how many."""
+        ...
+
+    # -- schedules --------------------------------------------------------------------------------------
+
+    async def due_schedules(self, now: float, limit: int) -> list[DueSchedule]:
+        """Return functions whose next scheduled time is not after ``now``, the earliest first."""
+        ...
+
+    async def next_schedule(self) -> int:
+        """Return the earliest next scheduled time of all functions; 0 when there is none."""
+        ...
+
+    async def fire_schedule(self, due: DueSchedule, execution: Execution | None, next_tick: int, now: float) -> bool:
+        """Record a tick, durably and in one commit: ``schedule_previous`` becomes ``now``, ``schedule_next`` becomes
+        ``next_tick``, and ``execution`` (if given) is accepted. Return False, changing nothing, when the function's
+        next time is not that tick any more: somebody else fired it, or its schedule was changed."""
         ...
