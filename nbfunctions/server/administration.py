@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from nbfunctions.errors import SettingInvalid
+from nbfunctions.errors import ProjectAlreadyExists, SettingInvalid
 from nbfunctions.models import SCOPES, Key, Project, new_id
 from nbfunctions.settings import Settings
 
 if TYPE_CHECKING:
     from nbfunctions.server.store.protocol import Store
 
-__all__ = ["create_key", "create_project", "hash_secret", "new_secret", "open_store"]
+__all__ = ["create_key", "create_project", "first_access", "hash_secret", "new_secret", "open_store", "write_private"]
+
+FIRST_PROJECT: Final = "default"
+"""The project of a fresh data directory."""
 
 _ID = re.compile(r"(?![_.\-])[A-Za-z0-9_.\-]{1,36}")
 
@@ -65,6 +71,34 @@ async def create_key(
     )
     secret = new_secret()
     return await store.create_key(key, hash_secret(secret)), secret
+
+
+async def first_access(store: Store, data_dir: Path) -> tuple[str, str]:
+    """Return the project ``default`` and a key with every scope; make them at a data directory's first start.
+
+    The key's secret is kept beside the database for its owner alone (``default.key``, mode 0600), so that the next
+    start announces the same one; a key that was revoked, or whose file is gone, is replaced by a new one.
+    """
+    with contextlib.suppress(ProjectAlreadyExists):
+        await create_project(store, FIRST_PROJECT, "Default")
+    file = data_dir / "default.key"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        secret = file.read_text().strip()
+        key = await store.find_key(FIRST_PROJECT, hash_secret(secret))
+        if key is not None and not key.expires_at:
+            return FIRST_PROJECT, secret
+    _, secret = await create_key(store, FIRST_PROJECT, "server", SCOPES)
+    write_private(file, secret + "\n")
+    return FIRST_PROJECT, secret
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file whole or not at all, for its owner's eyes only."""
+    fresh = file.with_name(f".{file.name}.{os.getpid()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(text)
+    fresh.replace(file)
 
 
 @asynccontextmanager

@@ -1,0 +1,145 @@
+"""Uploaded archives in a folder, by the SHA-256 of their bytes; the same archive is there once.
+
+A file appears under its digest whole and on disk, or not at all. Rows and files change together under one lock, so that
+an archive is not removed while somebody else uploads the same one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+
+__all__ = ["Artifacts", "Received"]
+
+PIECE: Final = 1 << 20
+
+
+class Received(msgspec.Struct, frozen=True):
+    """An archive that has come but has no name yet."""
+
+    file: Path
+    digest: str
+    size: int
+
+
+class Artifacts:
+    """The archives below one folder, and the parts of uploads that are not complete."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._uploads = folder / "uploads"
+        self.lock = asyncio.Lock()
+        """Held while a row that names a digest comes or goes, together with its file."""
+
+    def open(self) -> None:
+        """Make the folders; remove what a server that was killed left half-written."""
+        self._uploads.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for leftover in self._folder.glob(".new-*"):
+            leftover.unlink()
+
+    def path(self, digest: str) -> Path:
+        """Return where the archive with this digest lies."""
+        return self._folder / f"{digest}.tar.gz"
+
+    async def receive(self, content: BinaryIO) -> Received:
+        """Copy an upload to disk; to be published."""
+        return await asyncio.to_thread(self._written, _pieces(content))
+
+    @contextlib.asynccontextmanager
+    async def published(self, received: Received) -> AsyncIterator[None]:
+        """Give an archive its name, for the row that is written inside; when that is refused, nothing stays behind."""
+        file = self.path(received.digest)
+        try:
+            async with self.lock:
+                known = file.exists()
+                await asyncio.to_thread(self._publish, received.file, file)
+                try:
+                    yield
+                except BaseException:
+                    if not known:
+                        file.unlink(missing_ok=True)
+                    raise
+        finally:
+            received.file.unlink(missing_ok=True)
+
+    async def remove(self, digests: Iterable[str]) -> None:
+        """Remove archives. To be called under :attr:`lock`, after the rows that named them."""
+        for digest in digests:
+            await asyncio.to_thread(self.path(digest).unlink, missing_ok=True)
+
+    # -- uploads in chunks --------------------------------------------------------------------------------
+
+    async def keep_chunk(self, upload: str, start: int, content: BinaryIO) -> int:
+        """Keep one chunk, in place of one that began at the same byte; return how many bytes come before any gap."""
+        return await asyncio.to_thread(self._keep_chunk, self._uploads / upload, start, content)
+
+    async def join(self, upload: str) -> Received:
+        """Return the chunks of an upload as one archive."""
+        return await asyncio.to_thread(self._join, self._uploads / upload)
+
+    async def forget_upload(self, upload: str) -> None:
+        """Remove the chunks of an upload."""
+        await asyncio.to_thread(shutil.rmtree, self._uploads / upload, ignore_errors=True)
+
+    def _keep_chunk(self, folder: Path, start: int, content: BinaryIO) -> int:
+        folder.mkdir(exist_ok=True, mode=0o700)
+        fresh = self._written(_pieces(content))
+        fresh.file.rename(folder / str(start))
+        covered = 0
+        for chunk in _chunks(folder):
+            if int(chunk.name) != covered:
+                break
+            covered += chunk.stat().st_size
+        return covered
+
+    def _join(self, folder: Path) -> Received:
+        def pieces() -> Iterator[bytes]:
+            for chunk in _chunks(folder):
+                with chunk.open("rb") as file:
+                    yield from _pieces(file)
+
+        return self._written(pieces())
+
+    # -- files --------------------------------------------------------------------------------------------
+
+    def _written(self, pieces: Iterator[bytes]) -> Received:
+        descriptor, name = tempfile.mkstemp(prefix=".new-", dir=self._folder)
+        digest = hashlib.sha256()
+        size = 0
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                for piece in pieces:
+                    digest.update(piece)
+                    size += len(piece)
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            Path(name).unlink()
+            raise
+        return Received(Path(name), digest.hexdigest(), size)
+
+    def _publish(self, received: Path, file: Path) -> None:
+        received.replace(file)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _pieces(content: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: content.read(PIECE), b"")
+
+
+def _chunks(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir(), key=lambda chunk: int(chunk.name))

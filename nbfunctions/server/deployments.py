@@ -1,0 +1,146 @@
+"""``/functions/{functionId}/deployments``: uploads, builds (spec, section 1, routes 9 to 12 and 16; section 5)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from nbfunctions.errors import (
+    StorageFileEmpty,
+    StorageFileTypeUnsupported,
+    StorageInvalidContentRange,
+    StorageInvalidFileSize,
+)
+from nbfunctions.models import Deployment, DeploymentList, new_id
+from nbfunctions.server.identity import Caller
+from nbfunctions.server.server import Server
+from nbfunctions.server.store.protocol import Page
+from nbfunctions.server.wire import File
+
+__all__ = ["create", "delete", "get", "list_", "retry_build"]
+
+RANGE: Final = re.compile(r"\S+ ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})", re.ASCII)
+
+
+class Range(msgspec.Struct, frozen=True):
+    """A ``Content-Range`` header; the last chunk's ``end`` is the size itself (spec, section 5.2)."""
+
+    start: int
+    end: int
+    size: int
+
+    @staticmethod
+    def read(header: str) -> Range:
+        """Raises ``StorageInvalidContentRange``."""
+        match = RANGE.fullmatch(header.strip())
+        if match is None:
+            raise StorageInvalidContentRange
+        found = Range(*map(int, match.groups()))
+        if not found.start <= found.end <= found.size:
+            raise StorageInvalidContentRange
+        return found
+
+
+async def create(
+    server: Server,
+    caller: Caller,
+    function_id: str,
+    entrypoint: str,
+    activate: bool,
+    *,
+    file: File | None,
+    content_range: str,
+    upload_id: str,
+) -> Deployment:
+    """Take an archive, or one chunk of it; a complete one waits for its build.
+
+    Checks in the contract's order (spec, section 3.3): function, file, extension, range, size.
+    """
+    await server.store.get_function(caller.project_id, function_id)
+    if file is None:
+        raise StorageFileEmpty
+    if not file.name.endswith(".gz"):
+        raise StorageFileTypeUnsupported
+    chunk = Range.read(content_range) if content_range else None
+    if (chunk.size if chunk is not None else file.size) > server.settings.archive_size_limit:
+        raise StorageInvalidFileSize
+    now = int(server.clock())
+    deployment = Deployment(
+        id=new_id(),
+        created_at=now,
+        updated_at=now,
+        function_id=function_id,
+        entrypoint=entrypoint,
+        size=chunk.size if chunk is not None else file.size,
+        activate=activate,
+    )
+    if chunk is None or (chunk.start == 0 and file.size == chunk.size):
+        return await _whole(server, caller, deployment, file)
+    if upload_id:
+        deployment = await server.store.get_deployment(caller.project_id, function_id, upload_id)
+    else:
+        deployment = await server.store.create_deployment(caller.project_id, deployment)
+    return await _chunk(server, caller, deployment, chunk, file)
+
+
+async def _whole(server: Server, caller: Caller, deployment: Deployment, file: File) -> Deployment:
+    received = await server.artifacts.receive(file.content)
+    async with server.artifacts.published(received):
+        complete = msgspec.structs.replace(deployment, digest=received.digest, size=received.size)
+        created = await server.store.create_deployment(caller.project_id, complete)
+    server.builds.wake()
+    return created
+
+
+async def _chunk(server: Server, caller: Caller, deployment: Deployment, chunk: Range, file: File) -> Deployment:
+    """Keep a chunk; the one that fills the last gap makes the deployment complete. Re-sent ones change nothing."""
+    if deployment.digest:
+        return deployment
+    length = min(chunk.end + 1, chunk.size) - chunk.start
+    if chunk.size != deployment.size or file.size != length:
+        raise StorageInvalidContentRange
+    covered = await server.artifacts.keep_chunk(deployment.id, chunk.start, file.content)
+    if covered < deployment.size:
+        return deployment
+    received = await server.artifacts.join(deployment.id)
+    async with server.artifacts.published(received):
+        complete = await server.store.complete_deployment(
+            caller.project_id,
+            deployment.function_id,
+            deployment.id,
+            digest=received.digest,
+            size=received.size,
+            now=server.clock(),
+        )
+    await server.artifacts.forget_upload(deployment.id)
+    server.builds.wake()
+    return complete
+
+
+async def list_(server: Server, caller: Caller, function_id: str, **page: Any) -> DeploymentList:
+    """Return a page of a function's deployments, in the order in which they were made."""
+    await server.store.get_function(caller.project_id, function_id)
+    return await server.store.list_deployments(caller.project_id, function_id, Page(**page))
+
+
+async def get(server: Server, caller: Caller, function_id: str, deployment_id: str) -> Deployment:
+    """Return a deployment with its build's status and log."""
+    await server.store.get_function(caller.project_id, function_id)
+    return await server.store.get_deployment(caller.project_id, function_id, deployment_id)
+
+
+async def delete(server: Server, caller: Caller, function_id: str, deployment_id: str) -> None:
+    """Delete a deployment, its build and its archive; its executions stay."""
+    await server.store.get_function(caller.project_id, function_id)
+    async with server.artifacts.lock:
+        unused = await server.store.delete_deployment(caller.project_id, function_id, deployment_id)
+        await server.forget(unused)
+    await server.artifacts.forget_upload(deployment_id)
+
+
+async def retry_build(server: Server, caller: Caller, function_id: str, deployment_id: str, build_id: str) -> None:
+    """Build a deployment again whose build failed."""
+    await server.store.retry_build(caller.project_id, function_id, deployment_id, build_id, server.clock())
+    server.builds.wake()

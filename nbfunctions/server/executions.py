@@ -1,0 +1,68 @@
+"""``/functions/{functionId}/executions`` (spec, section 1, routes 13 to 15; section 7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nbfunctions.errors import (
+    BuildNotFound,
+    BuildNotReady,
+    DeploymentNotFound,
+    ExecutionNotFound,
+    FunctionRuntimeUnsupported,
+)
+from nbfunctions.models import Execution, ExecutionList, new_id
+from nbfunctions.server.identity import Caller, demand_execute
+from nbfunctions.server.server import Server
+from nbfunctions.server.store.protocol import Page
+
+__all__ = ["create", "get", "list_"]
+
+
+async def create(server: Server, caller: Caller, function_id: str, data: str, asynchronous: bool) -> Execution:
+    """Accept an execution and return it waiting, or run it and return it finished.
+
+    Checks in the contract's order, the permission last (spec, section 3.3).
+    """
+    active = await server.store.get_active(caller.project_id, function_id)
+    function, deployment = active.function, active.deployment
+    if function.runtime not in server.executor.runtimes:
+        raise FunctionRuntimeUnsupported(f'Runtime "{function.runtime}" is not supported')
+    if deployment is None:
+        raise DeploymentNotFound("Deployment not found. Create a deployment before trying to execute a function")
+    if active.build_status is None:
+        raise BuildNotFound
+    if active.build_status != "ready":
+        raise BuildNotReady
+    demand_execute(caller, function.execute)
+    now = server.clock()
+    execution = Execution(
+        id=new_id(),
+        created_at=int(now),
+        updated_at=int(now),
+        read=(f"user:{caller.user_id}",) if caller.user_id else (),
+        function_id=function_id,
+        deployment_id=deployment.id,
+    )
+    if not asynchronous:
+        return await server.dispatch.run_now(caller.project_id, execution, function, deployment, active.output, data)
+    accepted = await server.store.create_execution(
+        caller.project_id, execution, data=data, user_id=caller.user_id, now=now
+    )
+    server.dispatch.wake()
+    return accepted
+
+
+async def list_(server: Server, caller: Caller, function_id: str, **page: Any) -> ExecutionList:
+    """Return a page of a function's executions that the caller may see, newest first."""
+    await server.store.get_function(caller.project_id, function_id)
+    return await server.store.list_executions(caller.project_id, function_id, Page(**page), caller.visible)
+
+
+async def get(server: Server, caller: Caller, function_id: str, execution_id: str) -> Execution:
+    """Return an execution that the caller may see."""
+    await server.store.get_function(caller.project_id, function_id)
+    execution = await server.store.get_execution(caller.project_id, function_id, execution_id)
+    if caller.visible is not None and set(caller.visible).isdisjoint(execution.read):
+        raise ExecutionNotFound
+    return execution

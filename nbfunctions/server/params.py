@@ -1,0 +1,262 @@
+"""Parameter rules with the contract's exact messages (spec, sections 0.2 to 0.4)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from nbfunctions.errors import GeneralArgumentInvalid
+from nbfunctions.server.cron import is_cron
+from nbfunctions.server.events import is_event
+
+__all__ = [
+    "CRON",
+    "CUSTOM_ID",
+    "EVENT",
+    "FLAG",
+    "FLAG_TEXT",
+    "ROLES",
+    "UID",
+    "VARIABLES",
+    "Param",
+    "Rule",
+    "array",
+    "between",
+    "check",
+    "one_of",
+    "text",
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rule:
+    """What a value must be: ``read`` returns it converted, or raises ``ValueError`` when it isn't that."""
+
+    message: str
+    """What the caller is told, unless the ``ValueError`` says something more exact."""
+    read: Callable[[Any], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Param:
+    """A parameter of a route."""
+
+    name: str
+    """As the wire spells it; the handler's argument is :attr:`key`."""
+    rule: Rule
+    default: Any = None
+    required: bool = False
+
+    @functools.cached_property
+    def key(self) -> str:
+        """The name in Python: ``functionId`` is ``function_id``."""
+        return "asynchronous" if self.name == "async" else re.sub(r"(?=[A-Z])", "_", self.name).lower()
+
+
+def check(params: Sequence[Param], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters by their Python names; the first that doesn't fit is refused.
+
+    Null and empty text are replaced by the default before the rule is asked (spec, section 0.2). Raises
+    :class:`~nbfunctions.errors.GeneralArgumentInvalid`.
+    """
+    values: dict[str, Any] = {}
+    for param in params:
+        value = given.get(param.name)
+        if value is None or value == "":
+            value = param.default
+        if value is None or value == "":
+            if param.required:
+                raise GeneralArgumentInvalid(f'Param "{param.name}" is not optional.')
+        elif value is not param.default:
+            try:
+                value = param.rule.read(value)
+            except ValueError as error:
+                raise GeneralArgumentInvalid(f"Invalid {param.name}: {error or param.rule.message}") from None
+        values[param.key] = value
+    return values
+
+
+def _refuse(message: str = "") -> Any:
+    raise ValueError(message)
+
+
+def text(length: int) -> Rule:
+    """Return the rule of a text of at most ``length`` characters."""
+
+    def read(value: Any) -> str:
+        return value if isinstance(value, str) and len(value) <= length and _is_unicode(value) else _refuse()
+
+    return Rule(f"Value must be a valid string and no longer than {length} chars", read)
+
+
+def _is_unicode(value: str) -> bool:
+    """Whether it can be written as UTF-8: JSON may carry half of a surrogate pair."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def array(rule: Rule, length: int = 100) -> Rule:
+    """Return the rule of an array of at most ``length`` values that fit ``rule``; keys are ignored."""
+
+    def read(value: Any) -> tuple[Any, ...]:
+        items = list(value.values()) if isinstance(value, dict) else value
+        if not isinstance(items, list) or len(items) > length:
+            _refuse()
+        try:
+            return tuple(rule.read(item) for item in items)
+        except ValueError:
+            return _refuse()  # type: ignore[no-any-return]
+
+    return Rule(f"Value must a valid array and {rule.message}", read)
+
+
+def one_of(*values: str, loose: bool = False) -> Rule:
+    """Return the rule of one of some texts; ``loose`` ignores case and returns the text as it is listed."""
+    known = {value.lower() if loose else value: value for value in values}
+
+    def read(value: Any) -> str:
+        wanted = value.lower() if loose and isinstance(value, str) else value
+        return known[wanted] if isinstance(wanted, str) and wanted in known else _refuse()
+
+    return Rule(f"Value must be one of ({', '.join(values)})", read)
+
+
+_INTEGER: Final = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
+
+
+def between(low: int, high: int) -> Rule:
+    """Return the rule of a whole number, or a text that is one, from ``low`` to ``high``."""
+
+    def read(value: Any) -> int:
+        if isinstance(value, str) and len(value) < 20 and _INTEGER.fullmatch(value):
+            value = int(value)
+        fits = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+        return int(value) if fits else _refuse()
+
+    return Rule(f"Value must be a valid range between {low:,} and {high:,}", read)
+
+
+FLAG: Final = Rule("Value must be a valid boolean", lambda value: value if isinstance(value, bool) else _refuse())
+"""JSON ``true`` or ``false`` only."""
+
+
+def _flag_text(value: Any) -> bool:
+    if value in ("true", "1", 1) and not isinstance(value, float):
+        return True
+    if value in ("false", "0", 0) and not isinstance(value, float):
+        return False
+    return _refuse()  # type: ignore[no-any-return]
+
+
+FLAG_TEXT: Final = Rule("Value must be a valid boolean", _flag_text)
+"""``true``, ``false``, 1, 0, or the text of one of them."""
+
+_KEY: Final = re.compile(r"(?![_.\-])[A-Za-z0-9_.\-]{1,36}")
+
+
+def _is_key(value: Any) -> bool:
+    return isinstance(value, str) and _KEY.fullmatch(value) is not None
+
+
+_ID_MESSAGE: Final = (
+    "Parameter must contain at most 36 chars. Valid chars are a-z, A-Z, 0-9, period, hyphen, and underscore. "
+    "Can't start with a special char"
+)
+
+CUSTOM_ID: Final = Rule(_ID_MESSAGE, lambda value: value if value == "unique()" or _is_key(value) else _refuse())
+"""An id of the caller's choice, or ``unique()``."""
+
+UID: Final = Rule(
+    "UID must contain at most 36 chars. Valid chars are a-z, A-Z, 0-9, and underscore. "
+    "Can't start with a leading underscore",
+    lambda value: value if _is_key(value) else _refuse(),
+)
+
+VARIABLES_LIMIT: Final = 65_535
+"""Bytes of all variables together, as JSON."""
+
+
+def _variables(value: Any) -> dict[str, Any]:
+    if value == []:
+        return {}
+    if (
+        not isinstance(value, dict)
+        or len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) > VARIABLES_LIMIT
+    ):
+        _refuse()
+    for name, content in value.items():
+        if not name or "=" in name or "\0" in name or not _is_unicode(name):
+            _refuse(f"Value must be a valid object. {name!r} can't be the name of a variable.")
+        if isinstance(content, str) and ("\0" in content or not _is_unicode(content)):
+            _refuse(f"Value must be a valid object. Variable {name!r} holds a character that no environment can.")
+    return dict(value)
+
+
+VARIABLES: Final = Rule("Value must be a valid object.", _variables)
+"""The reference's ``Assoc``, as far as its names and values can be environment variables."""
+
+CRON: Final = Rule(
+    "String must be a valid cron expression",
+    lambda value: value if isinstance(value, str) and is_cron(value) else _refuse(),
+)
+
+EVENT: Final = Rule(
+    "Event is not valid.", lambda value: value if isinstance(value, str) and is_event(value) else _refuse()
+)
+
+
+def _role(role: Any) -> str:
+    """Return a permission role; raises ``ValueError`` saying what is wrong (spec, section 4.4)."""
+    if not isinstance(role, str):
+        _refuse("Permissions role must be of type string.")
+    if role == "*":
+        _refuse('Wildcard permission "*" deprecated. Use "role:all" instead.')
+    if role.count(":") != 1:
+        _refuse('Permission roles must contain one and only one ":" character.')
+    kind, _, value = role.partition(":")
+    if not value:
+        _refuse("Permission role value must not be empty")
+    if kind == "role":
+        if value not in ("all", "guest", "member"):
+            _refuse("Permission roles must be one of: all, guest, member")
+    elif kind in ("user", "member"):
+        if not _is_key(value):
+            _refuse(f"[role:$id] $id must be a valid key: {_ID_MESSAGE}")
+    elif kind == "team":
+        _check_team(value)
+    else:
+        _refuse("Permission role must begin with one of: member, role, team, user")
+    return str(role)
+
+
+def _check_team(value: str) -> None:
+    if value.count("/") > 1:
+        _refuse('Permission roles may contain at most one "/" character.')
+    team, slash, role = value.partition("/")
+    if not team:
+        _refuse("Team ID must not be empty.")
+    if slash and not role:
+        _refuse("Team role must not be empty.")
+    if not slash and not _is_key(team):
+        _refuse(f"[role:$id] $id must be a valid key: {_ID_MESSAGE}")
+    if slash and not (_is_key(team) and _is_key(role)):
+        _refuse(f"[team:$teamId/$role] $teamID and $role must be valid keys: {_ID_MESSAGE}")
+
+
+def _roles(value: Any) -> tuple[str, ...]:
+    items = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(items, list):
+        _refuse()
+    if len(items) > 100:
+        _refuse("You can only provide up to 100 permissions.")
+    return tuple(_role(role) for role in items)
+
+
+ROLES: Final = Rule("Permissions roles must be an array of strings.", _roles)

@@ -1,0 +1,173 @@
+"""``nbfunctions serve``: one process that owns a data directory, from its first line to its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from nbfunctions.errors import DataDirectoryBusy, SettingInvalid
+from nbfunctions.server.administration import first_access, write_private
+from nbfunctions.server.app import App
+from nbfunctions.server.server import Server
+from nbfunctions.settings import Settings
+
+__all__ = ["serve"]
+
+GRACE = 5
+"""Seconds that answers on their way may take once everything has ended."""
+
+
+def serve(settings: Settings, *, ready_file: Path | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status.
+
+    When it is ready it prints one line of JSON (endpoint, project, key, pid, data_dir) and writes the same to
+    ``ready_file``, mode 0600. Raises :class:`~nbfunctions.errors.DataDirectoryBusy`, ``SettingInvalid`` or
+    ``SandboxUnavailable`` before anything is announced.
+    """
+    import uvloop
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr)
+    with (
+        _owned(settings.data_dir),
+        _listening(settings) as listener,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(_serve(settings, listener, ready_file))
+    return 0
+
+
+async def _serve(settings: Settings, listener: socket.socket, ready_file: Path | None) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with Server(settings) as server:
+        project, key = await first_access(server.store, settings.data_dir)
+        http = _Http(
+            uvicorn.Config(
+                App(server),
+                loop="none",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=settings.stop_timeout + GRACE,
+            )
+        )
+        answering = asyncio.create_task(http.serve(sockets=[listener]))
+        while not http.started and not answering.done():  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.001)
+        ready = {
+            "endpoint": _endpoint(listener, settings.host),
+            "project": project,
+            "key": key,
+            "pid": os.getpid(),
+            "data_dir": str(settings.data_dir),
+        }
+        with _announced(ready, ready_file):
+            await asyncio.wait(
+                [answering, stop := asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED
+            )
+            stop.cancel()
+        # New connections are refused from here on; requests that are being answered go on while executions may.
+        http.should_exit = True
+        ending = asyncio.create_task(server.stop(settings.stop_timeout, http.idle))
+        await answering
+        await ending
+
+
+class _Http(uvicorn.Server):
+    """uvicorn, with signals left to us and a word on when its last request is answered."""
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+        return contextlib.nullcontext()
+
+    async def idle(self) -> None:
+        """Return when no request is being answered."""
+        while self.server_state.tasks:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.02)
+
+
+@contextlib.contextmanager
+def _owned(data_dir: Path) -> Iterator[None]:
+    """Own the data directory as long as this process lives; raises when another one does."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(data_dir / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SettingInvalid(f"--data-dir: {data_dir} can't be used: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
+            raise DataDirectoryBusy(
+                f"another server (pid {owner}) owns the data directory {data_dir}; stop it, or give this one another "
+                "--data-dir"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    where = f"{settings.host} port {settings.port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise SettingInvalid(f"--host: can't listen on {where}: {error.strerror or error}") from None
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen(1024)
+        except OSError as error:
+            raise SettingInvalid(
+                f"--port: can't listen on {where}: {error.strerror or error}; --port 0 takes any free port"
+            ) from None
+        yield listener
+
+
+def _endpoint(listener: socket.socket, host: str) -> str:
+    port = listener.getsockname()[1]
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{reachable}:{port}/v1"
+
+
+@contextlib.contextmanager
+def _announced(ready: dict[str, Any], ready_file: Path | None) -> Iterator[None]:
+    """Say that the server is ready; take the file back at the end."""
+    line = json.dumps(ready)
+    if ready_file is not None:
+        try:
+            write_private(ready_file, line + "\n")
+        except OSError as error:
+            raise SettingInvalid(f"--ready-file: {ready_file} can't be written: {error.strerror}") from None
+    print(line, flush=True)
+    try:
+        yield
+    finally:
+        if ready_file is not None:
+            with contextlib.suppress(OSError, ValueError):
+                if json.loads(ready_file.read_text()).get("pid") == ready["pid"]:
+                    ready_file.unlink()

@@ -1,0 +1,196 @@
+"""HTTP as the contract speaks it: where parameters come from, how answers look (spec, sections 0.2, 2.8, 3.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from typing import Any, BinaryIO, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope
+
+from nbfunctions.errors import ApiError, GeneralArgumentInvalid, StorageInvalidFileSize
+from nbfunctions.models import ErrorAnswer
+
+__all__ = ["API_VERSION", "BODY_LIMIT", "File", "Parameters", "answer", "headers_of", "query_of", "read", "refusal"]
+
+API_VERSION: Final = "0.15.3"
+"""The release of the reference whose contract this is; clients ask for it and find it in every error."""
+
+BODY_LIMIT: Final = 6 * 1024 * 1024
+"""Bytes of a request that carries no file (spec, section 0.2)."""
+
+FIELDS_LIMIT: Final = 1000
+COMMON: Final = {"server": "Appwrite", "x-content-type-options": "nosniff"}
+JSON_TYPE: Final = "application/json; charset=UTF-8"
+UNCACHED: Final = {"cache-control": "no-cache, no-store, must-revalidate", "expires": "0", "pragma": "no-cache"}
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class File(msgspec.Struct, frozen=True):
+    """A file of a form; its content lies in memory or, above 1 MB, on disk."""
+
+    name: str
+    size: int
+    content: BinaryIO
+
+
+class Parameters(msgspec.Struct, frozen=True):
+    """What a request brought, not checked yet."""
+
+    values: dict[str, Any]
+    file: File | None = None
+    """The first file named ``code``."""
+
+
+# -- requests -----------------------------------------------------------------------------------------------
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """Return the request's headers by lower-case name."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def query_of(scope: Scope) -> dict[str, Any]:
+    """Return the parameters of the query string."""
+    return _fields(scope["query_string"]) if scope["query_string"] else {}
+
+
+async def read(scope: Scope, receive: Receive, headers: Mapping[str, str], file_limit: int) -> Parameters:
+    """Return the parameters of a request's body, by its content type; what can't be read as JSON is no parameters.
+
+    ``file_limit`` is the largest form with a file in bytes. Raises ``GeneralArgumentInvalid`` for a form that can't be
+    read or a body that is too large, ``StorageInvalidFileSize`` for a file that is.
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return await _form(scope, receive, file_limit)
+    body = b"".join([piece async for piece in _pieces(receive, BODY_LIMIT, GeneralArgumentInvalid(_TOO_LARGE))])
+    if kind == "application/json":
+        try:
+            values = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Parameters({})
+        return Parameters(values if isinstance(values, dict) else {})
+    return Parameters(_fields(body))
+
+
+def _fields(text: bytes) -> dict[str, Any]:
+    try:
+        pairs = parse_qsl(text.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=FIELDS_LIMIT)
+    except ValueError:
+        raise GeneralArgumentInvalid(f"There are more than {FIELDS_LIMIT} parameters") from None
+    return _nested(pairs)
+
+
+_TOO_LARGE: Final = f"The request is larger than {BODY_LIMIT} bytes"
+
+
+async def _pieces(receive: Receive, limit: int, refusal: ApiError) -> AsyncGenerator[bytes, None]:
+    size = 0
+    while True:
+        message: Message = await receive()
+        if message["type"] == "http.disconnect":
+            raise GeneralArgumentInvalid("The request ended before its body was complete")
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > limit:
+            raise refusal
+        yield piece
+        if not message.get("more_body", False):
+            return
+
+
+async def _form(scope: Scope, receive: Receive, limit: int) -> Parameters:
+    pieces = _pieces(receive, limit + BODY_LIMIT, StorageInvalidFileSize())
+    parser = MultiPartParser(
+        Headers(scope=scope), pieces, max_files=FIELDS_LIMIT, max_fields=FIELDS_LIMIT, max_part_size=BODY_LIMIT
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise GeneralArgumentInvalid(f"The form can't be read: {error.message}") from None
+    except (KeyError, ValueError) as error:  # no boundary, or one that can't be
+        raise GeneralArgumentInvalid(f"The form can't be read: {error}") from None
+    texts: list[tuple[str, str]] = []
+    code: File | None = None
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            if name in ("code", "code[]") and code is None:
+                code = File(value.filename or "", value.size or 0, value.file)
+            else:
+                value.file.close()
+        else:
+            texts.append((name, value))
+    return Parameters(_nested(texts), code)
+
+
+_BRACKETS: Final = re.compile(r"([^\[\]]+)\[([^\[\]]*)\]")
+
+
+def _nested(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return form fields as PHP reads them: ``a[]=x`` is a list, ``a[k]=v`` an object; the last of a name counts."""
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        match = _BRACKETS.fullmatch(name)
+        if match is None:
+            values[name] = value
+            continue
+        held = values.get(match[1])
+        group: dict[str, str] = held if isinstance(held, dict) else {}
+        group[match[2] or str(len(group))] = value
+        values[match[1]] = group
+    return {name: _list_or_object(value) for name, value in values.items()}
+
+
+def _list_or_object(value: Any) -> Any:
+    if isinstance(value, dict) and list(value) == [str(index) for index in range(len(value))]:
+        return list(value.values())
+    return value
+
+
+# -- answers ------------------------------------------------------------------------------------------------
+
+
+def answer(status: int, record: Any, response_format: str = "") -> Response:
+    """Return a record as the client's generation reads it; without a record an empty answer that has a content type."""
+    if record is None:
+        # The Python SDKs read the header of every answer, of an empty one too (spec, section 1).
+        return Response(status_code=status, headers={**COMMON, "content-type": "text/html; charset=UTF-8"})
+    if response_format and _version(response_format) <= (0, 14, 0):
+        record = _of_0_14(msgspec.to_builtins(record))
+    return Response(_encode(record), status, headers={**COMMON, "content-type": JSON_TYPE})
+
+
+def refusal(error: ApiError, extra: Mapping[str, str] | None = None) -> Response:
+    """Return an error's answer (spec, section 3.1)."""
+    body = ErrorAnswer(message=error.message, code=error.code, type=error.type, version=API_VERSION)
+    return Response(
+        _encode(body), error.code, headers={**COMMON, "content-type": JSON_TYPE, **UNCACHED, **(extra or {})}
+    )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    numbers = re.findall(r"\d+", text)[:3]
+    return tuple(map(int, numbers)) if numbers else (999,)
+
+
+def _of_0_14(value: Any) -> Any:
+    """Return a record with the dates of 0.14: ``dateCreated`` and, but for executions, ``dateUpdated``."""
+    if isinstance(value, list):
+        return [_of_0_14(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$createdAt" not in value:
+        return {name: _of_0_14(item) if isinstance(item, list) else item for name, item in value.items()}
+    dates = {"dateCreated": value["$createdAt"], "dateUpdated": value["$updatedAt"]}
+    if "trigger" in value:
+        del dates["dateUpdated"]
+    rest = {name: item for name, item in value.items() if name not in ("$id", "$createdAt", "$updatedAt")}
+    return {"$id": value["$id"], **dates, **rest}
