@@ -11,13 +11,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from tests.bench.load import Measured, measure
-from tests.bench.peers import clean_environment, deployed_request, framework, ours, post
+from tests.bench.peers import deployed_request, framework, post
+from tests.serving import clean_environment, serving
 
 ROUNDS: Final = 5
 SECONDS: Final = 3.0
@@ -76,10 +78,8 @@ def throughput(place: Path) -> list[Claim]:
     """Warm executions through HTTP against the bare framework, with one and with sixteen connections."""
     environment = clean_environment(place / "home")
     theirs = post("/", {"data": "Ada"}, {})
-    with ours(place / "data", environment) as ready, framework(place, environment) as port:
-        request = deployed_request(ready)
-        own_port = int(ready["endpoint"].split(":")[2].split("/")[0])
-        sides = {"ours": (request, own_port, 201), "theirs": (theirs, port, 200)}
+    with serving(place / "data", environment=environment) as server, framework(place, environment) as port:
+        sides = {"ours": (deployed_request(server), server.port, 201), "theirs": (theirs, port, 200)}
         claims = []
         for connections in (16, 1):
             found: dict[str, list[Measured]] = {name: [] for name in sides}
@@ -117,8 +117,9 @@ def starting(place: Path) -> list[Claim]:
     again: list[float] = []
     for number in range(ROUNDS):
         for times in (fresh, again):
-            with ours(place / f"start-{number}", environment) as ready:
-                times.append(ready["seconds"])
+            began = time.perf_counter()
+            with serving(place / f"start-{number}", environment=environment):
+                times.append(time.perf_counter() - began)
     bare = _seconds([sys.executable, "-c", "pass"], environment)
     return [
         _limited("server ready, fresh data directory", fresh, 1.0, f"a bare Python start takes {bare * 1000:.0f} ms"),
@@ -166,8 +167,6 @@ def _printed(program: str, environment: dict[str, str]) -> str:
 
 
 def _seconds(command: list[str], environment: dict[str, str]) -> float:
-    import time
-
     def one() -> float:
         began = time.perf_counter()
         subprocess.run(command, env=environment, check=True)

@@ -1,6 +1,6 @@
 """A load generator for HTTP/1.1: connections that each send the next request when the answer to the last has come.
 
-Run as a program: ``python -m tests.bench.load PORT CONNECTIONS SECONDS STATUS`` with the request's bytes on stdin; prints
+Run as a program: ``python -m tests.bench.load PORT CONNECTIONS SECONDS STATUS``, the request's bytes on stdin; prints
 JSON with the requests per second and the latencies in milliseconds. An answer with another status ends it with an
 error. It runs in a process of its own, and costs both sides of a comparison the same.
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -15,8 +14,9 @@ from typing import Any, Final
 
 from nbfunctions.archive import pack
 from nbfunctions.client import Client
+from tests.serving import RUNTIME, Serving
 
-__all__ = ["deployed_request", "framework", "ours", "post"]
+__all__ = ["deployed_request", "framework", "post"]
 
 HANDLER: Final = """
 def main(req, res):
@@ -32,26 +32,10 @@ def main(request):
 PATIENCE: Final = 60.0
 
 
-@contextlib.contextmanager
-def ours(place: Path, environment: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Start ``nbfunctions serve`` and give its ready line, with the seconds it took as ``seconds``."""
-    command = [sys.executable, "-m", "nbfunctions", "serve", "--port", "0", "--data-dir", str(place)]
-    began = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
-        try:
-            assert process.stdout is not None
-            ready = json.loads(process.stdout.readline())
-            yield {**ready, "seconds": time.perf_counter() - began}
-        finally:
-            process.terminate()
-            process.wait(PATIENCE)
-
-
-def deployed_request(ready: dict[str, Any]) -> bytes:
+def deployed_request(server: Serving) -> bytes:
     """Deploy the handler and return the bytes of a request that executes it and waits."""
-    with Client(ready["endpoint"], ready["project"], ready["key"]) as client:
-        runtime = f"python-{sys.version_info[0]}.{sys.version_info[1]}"
-        client.functions.create("hello", "hello", runtime=runtime)
+    with Client(server.endpoint, server.project, server.key) as client:
+        client.functions.create("hello", "hello", runtime=RUNTIME)
         deployment = client.deployments.create("hello", "main.py", pack({"main.py": HANDLER.encode()}), activate=True)
         until = time.monotonic() + PATIENCE
         while client.deployments.get("hello", deployment.id).status != "ready":
@@ -61,8 +45,7 @@ def deployed_request(ready: dict[str, Any]) -> bytes:
         answered = client.executions.create("hello", "Ada", asynchronous=False)
         if answered.json() != {"message": "Hello, Ada"}:
             raise RuntimeError(f"unexpected answer: {answered}")
-    headers = {"X-Appwrite-Project": ready["project"], "X-Appwrite-Key": ready["key"]}
-    return post("/v1/functions/hello/executions", {"data": "Ada", "async": False}, headers)
+    return post("/v1/functions/hello/executions", {"data": "Ada", "async": False}, server.headers)
 
 
 @contextlib.contextmanager
@@ -109,18 +92,3 @@ def _wait_for(port: int) -> None:
             time.sleep(0.05)
         else:
             return
-
-
-def clean_environment(home: Path) -> dict[str, str]:
-    """Return the environment of a user with an empty home."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("NBFUNCTIONS_", "JUPYTER_"))}
-    root = str(Path(__file__).parents[2])
-    return {
-        **kept,
-        "HOME": str(home),
-        "PYTHONPATH": root,
-        "XDG_DATA_HOME": str(home / "data"),
-        "IPYTHONDIR": str(home / "ipython"),
-        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-        "JUPYTER_CONFIG_DIR": str(home / "config"),
-    }
