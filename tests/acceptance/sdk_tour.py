@@ -85,14 +85,18 @@ def tour(functions: Functions, runtime: str, archive: str, dates: tuple[str, str
     assert functions.update_deployment(function_id, second["$id"])["deployment"] == second["$id"]
     listed = functions.list_deployments(function_id)
     assert [d["$id"] for d in listed["deployments"]] == [first["$id"], second["$id"]], listed
-    refused(400, "build_in_progress", functions.retry_build, function_id, second["$id"], listed["deployments"][1]["buildId"])
+    refused(
+        400, "build_in_progress", functions.retry_build, function_id, second["$id"], listed["deployments"][1]["buildId"]
+    )
 
     done = functions.create_execution(function_id, "Ada êä", False)
     assert (done["status"], done["statusCode"], done["stderr"]) == ("completed", 200, ""), done
     assert "Hi, Ada êä" in done["response"].encode().decode("unicode_escape") or "Hi, Ada êä" in done["response"], done
     assert function_id in done["response"] and second["$id"] in done["response"], done
     waiting = functions.create_execution(function_id, "Bob")
-    assert (waiting["status"], waiting["statusCode"], waiting["response"], waiting["time"]) == ("waiting", 0, "", 0), waiting
+    assert (waiting["status"], waiting["statusCode"], waiting["response"], waiting["time"]) == ("waiting", 0, "", 0), (
+        waiting
+    )
     later = eventually(
         lambda: functions.get_execution(function_id, waiting["$id"]), lambda e: e["status"] in ("completed", "failed")
     )
