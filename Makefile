@@ -73,7 +73,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(@D) && touch $@
 
 labextension/node_modules/.package-lock.json: labextension/package.json labextension/package-lock.json labextension/.npmrc
-	@if ! node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null || ! command -v npm >/dev/null; then \
+	@if ! node -e 'process.exit(+process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2>/dev/null || ! command -v npm >/dev/null; then \
 		echo "the JupyterLab extension is built with Node 20 or later and npm; found: $$(node --version 2>/dev/null || echo no node)" >&2; exit 1; fi
 	$(NPM) ci --loglevel=error
 	@touch $@
