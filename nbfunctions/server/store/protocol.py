@@ -14,7 +14,6 @@ import msgspec
 
 from nbfunctions.executor.executor import Outcome
 from nbfunctions.models import (
-    Build,
     BuildStatus,
     Deployment,
     DeploymentList,

@@ -1,0 +1,90 @@
+-- part: execution
+e.id, e.created_at, e.updated_at, e.read, f.id, e."trigger", e.status, e.status_code, e.response, e.stderr, e.time,
+e.deployment_id, e.stdout, e.response_type, e.layer, e.cold, e.queued
+
+-- name: create_execution
+INSERT INTO executions (
+    function_seq, id, created, created_at, updated_at, read, "trigger", status, deployment_id, owner, lease_until,
+    user_id, event, data, event_data
+)
+SELECT seq, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM functions WHERE project_id = ? AND id = ?;
+
+-- name: claim_executions
+UPDATE executions SET status = 'processing', owner = ?, lease_until = ?, updated_at = ?
+WHERE seq IN (SELECT seq FROM executions WHERE status = 'waiting' ORDER BY seq LIMIT ?)
+RETURNING seq;
+
+-- name: claimed_executions
+SELECT {function}, {deployment}, {execution},
+    b.output, f.project_id, e.data, e.user_id, e.event, e.event_data, e.created
+FROM executions e
+JOIN functions f ON f.seq = e.function_seq
+LEFT JOIN deployments d ON d.function_seq = e.function_seq AND d.id = e.deployment_id
+LEFT JOIN builds b ON b.deployment_seq = d.seq
+WHERE e.seq IN (SELECT value FROM json_each(?)) ORDER BY e.seq;
+
+-- name: finish_execution
+UPDATE executions
+SET status = ?, status_code = ?, response = ?, response_type = ?, stdout = ?, stderr = ?, layer = ?, time = ?,
+    queued = ?, cold = ?, updated_at = ?, owner = '', lease_until = 0
+WHERE status = 'processing' AND owner = ? AND id = ?
+RETURNING created_at, read, (SELECT f.id FROM functions f WHERE f.seq = function_seq), "trigger", deployment_id;
+
+-- name: renew_executions
+UPDATE executions SET lease_until = ? WHERE status = 'processing' AND owner = ?;
+
+-- name: expire_executions
+UPDATE executions INDEXED BY executions_processing
+SET status = 'failed', status_code = 500, layer = 'platform', stderr = ?,
+    time = max(0, coalesce(?, lease_until) - created), updated_at = CAST(coalesce(?, lease_until) AS INTEGER),
+    owner = '', lease_until = 0
+WHERE status = 'processing' AND lease_until < ?;
+
+-- name: get_execution
+SELECT {execution} FROM executions e JOIN functions f ON f.seq = e.function_seq
+WHERE f.project_id = ? AND f.id = ? AND e.id = ?;
+
+-- name: delete_executions
+DELETE FROM executions WHERE seq IN (
+    SELECT seq FROM executions WHERE created < ? AND status IN ('completed', 'failed') ORDER BY created LIMIT ?
+);
+
+-- part: visible
+(:roles IS NULL OR EXISTS (
+    SELECT 1 FROM json_each(e.read) r JOIN json_each(:roles) caller ON caller.value = r.value
+))
+
+-- part: of_function
+e.function_seq = (SELECT seq FROM functions WHERE project_id = :project_id AND id = :function_id)
+
+-- part: found
+(e.id IN (SELECT value FROM json_each(:words)) OR (e.id >= :prefix AND e.id < :prefix_end))
+
+-- name: find_execution_cursor
+SELECT e.seq FROM executions e WHERE {of_function} AND e.id = :cursor AND {visible};
+
+-- name: count_executions
+SELECT count(*) FROM (SELECT 1 FROM executions e WHERE {of_function} AND {visible} LIMIT 5000);
+
+-- name: executions_after
+SELECT e.seq FROM executions e WHERE {of_function} AND e.seq > :bound AND {visible}
+ORDER BY e.seq LIMIT :limit OFFSET :offset;
+
+-- name: executions_before
+SELECT e.seq FROM executions e WHERE {of_function} AND e.seq < :bound AND {visible}
+ORDER BY e.seq DESC LIMIT :limit OFFSET :offset;
+
+-- name: count_found_executions
+SELECT count(*) FROM (SELECT 1 FROM executions e WHERE {of_function} AND {found} AND {visible} LIMIT 5000);
+
+-- name: found_executions_after
+SELECT e.seq FROM executions e WHERE {of_function} AND {found} AND e.seq > :bound AND {visible}
+ORDER BY e.seq LIMIT :limit OFFSET :offset;
+
+-- name: found_executions_before
+SELECT e.seq FROM executions e WHERE {of_function} AND {found} AND e.seq < :bound AND {visible}
+ORDER BY e.seq DESC LIMIT :limit OFFSET :offset;
+
+-- name: executions_of_page
+SELECT {execution} FROM executions e JOIN functions f ON f.seq = e.function_seq
+WHERE e.seq IN (SELECT value FROM json_each(?)) ORDER BY e.seq;
