@@ -77,9 +77,9 @@ def endpoints(server: Server) -> tuple[Endpoint, ...]:
         Param("limit", between(0, 100), default=25),
         Param("offset", between(0, 5000), default=0),
         Param("cursor", UID, default=""),
-        Param("cursorDirection", one_of("after", "before", loose=True), default="after"),
+        Param("cursorDirection", one_of("after", "before", loose=True), default="after", key="direction"),
     )
-    order = Param("orderType", one_of("ASC", "DESC"), default="ASC")
+    order = Param("orderType", one_of("ASC", "DESC"), default="ASC", key="order")
     runtime = Param("runtime", one_of(*server.executor.runtimes), required=True)
     one_function = "/functions/{functionId}"
     all_deployments = one_function + "/deployments"
@@ -161,7 +161,11 @@ def endpoints(server: Server) -> tuple[Endpoint, ...]:
             path=all_executions,
             action=executions.create,
             scope="execution.write",
-            params=(function_id, Param("data", text(8192), default=""), Param("async", FLAG, default=True)),
+            params=(
+                function_id,
+                Param("data", text(8192), default=""),
+                Param("async", FLAG, default=True, key="asynchronous"),
+            ),
             status=201,
         ),
         Endpoint(

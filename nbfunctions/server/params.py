@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -46,15 +45,16 @@ class Param:
     """A parameter of a route."""
 
     name: str
-    """As the wire spells it; the handler's argument is :attr:`key`."""
+    """As the wire spells it."""
     rule: Rule
     default: Any = None
     required: bool = False
+    key: str = ""
+    """The action's argument; the name in Python's spelling where nothing else is said."""
 
-    @functools.cached_property
-    def key(self) -> str:
-        """The name in Python: ``functionId`` is ``function_id``."""
-        return "asynchronous" if self.name == "async" else re.sub(r"(?=[A-Z])", "_", self.name).lower()
+    def __post_init__(self) -> None:
+        if not self.key:
+            object.__setattr__(self, "key", re.sub(r"(?=[A-Z])", "_", self.name).lower())
 
 
 def check(params: Sequence[Param], given: Mapping[str, Any]) -> dict[str, Any]:

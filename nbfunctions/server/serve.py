@@ -64,6 +64,7 @@ async def _serve(settings: Settings, listener: socket.socket, ready_file: Path |
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=settings.stop_timeout + GRACE,
             )

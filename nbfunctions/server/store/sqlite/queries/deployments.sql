@@ -67,7 +67,7 @@ WHERE d.seq IN (SELECT value FROM json_each(?)) ORDER BY d.seq;
 SELECT min(seq) FROM (
     SELECT min(seq) AS seq FROM deployments WHERE waits = 1
     UNION ALL
-    SELECT min(deployment_seq) FROM builds WHERE status = 'building' AND lease_until < ?
+    SELECT min(deployment_seq) FROM builds INDEXED BY builds_building WHERE status = 'building' AND lease_until < ?
 );
 
 -- name: claim_build

@@ -50,7 +50,7 @@ DELETE FROM executions WHERE seq IN (
 );
 
 -- part: visible
-(:roles IS NULL OR EXISTS (
+(:roles IS NULL OR e.read != '[]' AND EXISTS (
     SELECT 1 FROM json_each(e.read) r JOIN json_each(:roles) caller ON caller.value = r.value
 ))
 
@@ -58,7 +58,15 @@ DELETE FROM executions WHERE seq IN (
 e.function_seq = (SELECT seq FROM functions WHERE project_id = :project_id AND id = :function_id)
 
 -- part: found
-(e.id IN (SELECT value FROM json_each(:words)) OR (e.id >= :prefix AND e.id < :prefix_end))
+e.seq IN (
+    SELECT seq FROM executions
+    WHERE function_seq = (SELECT seq FROM functions WHERE project_id = :project_id AND id = :function_id)
+        AND id IN (SELECT value FROM json_each(:words))
+    UNION ALL
+    SELECT seq FROM executions
+    WHERE function_seq = (SELECT seq FROM functions WHERE project_id = :project_id AND id = :function_id)
+        AND id >= :prefix AND id < :prefix_end
+)
 
 -- name: find_execution_cursor
 SELECT e.seq FROM executions e WHERE {of_function} AND e.id = :cursor AND {visible};
@@ -75,14 +83,14 @@ SELECT e.seq FROM executions e WHERE {of_function} AND e.seq < :bound AND {visib
 ORDER BY e.seq DESC LIMIT :limit OFFSET :offset;
 
 -- name: count_found_executions
-SELECT count(*) FROM (SELECT 1 FROM executions e WHERE {of_function} AND {found} AND {visible} LIMIT 5000);
+SELECT count(*) FROM (SELECT 1 FROM executions e WHERE {found} AND {visible} LIMIT 5000);
 
 -- name: found_executions_after
-SELECT e.seq FROM executions e WHERE {of_function} AND {found} AND e.seq > :bound AND {visible}
+SELECT e.seq FROM executions e WHERE {found} AND e.seq > :bound AND {visible}
 ORDER BY e.seq LIMIT :limit OFFSET :offset;
 
 -- name: found_executions_before
-SELECT e.seq FROM executions e WHERE {of_function} AND {found} AND e.seq < :bound AND {visible}
+SELECT e.seq FROM executions e WHERE {found} AND e.seq < :bound AND {visible}
 ORDER BY e.seq DESC LIMIT :limit OFFSET :offset;
 
 -- name: executions_of_page
