@@ -75,7 +75,7 @@ def check(params: Sequence[Param], given: Mapping[str, Any]) -> dict[str, Any]:
             try:
                 value = param.rule.read(value)
             except ValueError as error:
-                raise GeneralArgumentInvalid(f"Invalid {param.name}: {error or param.rule.message}") from None
+                raise GeneralArgumentInvalid(f"Invalid {param.name}: {str(error) or param.rule.message}") from None
         values[param.key] = value
     return values
 
@@ -181,15 +181,16 @@ UID: Final = Rule(
 
 VARIABLES_LIMIT: Final = 65_535
 """Bytes of all variables together, as JSON."""
+NESTING_LIMIT: Final = 64
+"""Levels of a variable that is JSON itself: few enough for every reader on its way."""
 
 
 def _variables(value: Any) -> dict[str, Any]:
     if value == []:
         return {}
-    if (
-        not isinstance(value, dict)
-        or len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) > VARIABLES_LIMIT
-    ):
+    if not isinstance(value, dict) or not _is_json(value, NESTING_LIMIT):
+        _refuse()
+    if len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) > VARIABLES_LIMIT:
         _refuse()
     for name, content in value.items():
         if not name or "=" in name or "\0" in name or not _is_unicode(name):
@@ -197,6 +198,14 @@ def _variables(value: Any) -> dict[str, Any]:
         if isinstance(content, str) and ("\0" in content or not _is_unicode(content)):
             _refuse(f"Value must be a valid object. Variable {name!r} holds a character that no environment can.")
     return dict(value)
+
+
+def _is_json(value: Any, levels: int) -> bool:
+    """Whether every JSON reader takes it: not nested deeper than ``levels``, no number of more than 64 bits."""
+    if isinstance(value, dict | list):
+        items = value.values() if isinstance(value, dict) else value
+        return levels > 0 and all(_is_json(item, levels - 1) for item in items)
+    return not isinstance(value, int) or -(2**63) <= value < 2**64
 
 
 VARIABLES: Final = Rule("Value must be a valid object.", _variables)
