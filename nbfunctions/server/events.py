@@ -41,11 +41,17 @@ DEEPEST: Final[Mapping[str, Actions]] = TREE["collections"][1]
 """What lies below a collection of a database: the one place with three levels."""
 
 
+LENGTH_LIMIT: Final = 256
+"""Characters of a pattern (spec, section 3.4)."""
+
+
 def is_event(text: str) -> bool:
     """Return whether ``text`` is ``resource.ID``, deeper, or with an action; ``*`` stands for any id.
 
     Both trees of the reference are taken: ``collections`` at the root (0.14) and below ``databases`` (0.15).
     """
+    if len(text) > LENGTH_LIMIT:
+        return False
     parts = text.split(".")
     if not 2 <= len(parts) <= 8 or parts[0] not in TREE or not all(parts) or "0" in parts[1::2][:1]:
         return False
