@@ -1,7 +1,7 @@
 """A tour of the Functions service through the official Appwrite Python SDK that is on ``sys.path``.
 
-Run as a program: ``python sdk_tour.py ENDPOINT PROJECT KEY RUNTIME ARCHIVE``. It uses only the SDK's own methods and ends
-with status 0 when every answer is what the reference's own end-to-end tests assert (spec, section 13).
+Run as a program: ``python sdk_tour.py ENDPOINT PROJECT KEY RUNTIME ARCHIVE``. It uses only the SDK's own methods and
+ends with status 0 when every answer is what the reference's own end-to-end tests assert (spec, section 13).
 """
 
 import sys
@@ -32,7 +32,7 @@ def eventually(question, condition):
         time.sleep(0.05)
 
 
-def tour(functions: Functions, runtime: str, archive: str, dates: tuple[str, str]) -> None:
+def tour(functions: Functions, runtime: str, archive: object, dates: tuple[str, str]) -> None:
     created = functions.create(
         "unique()",
         "SDK tour",
@@ -114,11 +114,23 @@ def tour(functions: Functions, runtime: str, archive: str, dates: tuple[str, str
         refused(404, "function_not_found", functions.get, name)
 
 
+def _input_file(path: str) -> object:
+    """Return a file as the SDKs from 0.10 on take it; those before take its path."""
+    from appwrite.input_file import InputFile
+
+    return InputFile.from_path(path)
+
+
 def main() -> None:
     endpoint, project, key, runtime, archive = sys.argv[1:]
     client = Client().set_endpoint(endpoint).set_project(project).set_key(key)
     old = client._global_headers["X-Appwrite-Response-Format"] == "0.14.0"
-    tour(Functions(client), runtime, archive, ("dateCreated", "dateUpdated") if old else ("$createdAt", "$updatedAt"))
+    tour(
+        Functions(client),
+        runtime,
+        archive if old else _input_file(archive),
+        ("dateCreated", "dateUpdated") if old else ("$createdAt", "$updatedAt"),
+    )
     wrong = Client().set_endpoint(endpoint).set_project(project).set_key("wrong")
     refused(401, "general_unauthorized_scope", Functions(wrong).list)
     lost = Client().set_endpoint(endpoint).set_project("unknown").set_key(key)
