@@ -115,12 +115,25 @@ def activate_deployment(db: Connection, project_id: str, function_id: str, deplo
     return _function(db, project_id, function_id)
 
 
-def delete_function(db: Connection, project_id: str, function_id: str) -> list[str]:
-    """Return the digests that nobody uses any more. Raises ``FunctionNotFound``."""
+def delete_function(db: Connection, project_id: str, function_id: str, piece: int) -> tuple[list[str], bool]:
+    """Return the digests that nobody uses any more, and whether executions are left over. Raises ``FunctionNotFound``.
+
+    Not more than ``piece`` executions are deleted at once, so that others get their turn; nobody sees the rest.
+    """
     function_seq = _find_function(db, project_id, function_id)
     digests = [digest for (digest,) in db.execute(SQL["digests_of_function"], (function_seq,)).fetchall()]
     db.execute(SQL["delete_function"], (function_seq,))
-    return _unused(db, digests)
+    left = db.execute(SQL["delete_executions_of_function"], (function_seq, piece)).rowcount == piece
+    if left:
+        db.execute(SQL["remember_deleted_function"], (function_seq,))
+    return _unused(db, digests), left
+
+
+def delete_leftovers(db: Connection, piece: int) -> None:
+    """Delete up to ``piece`` executions of a function that is gone."""
+    (function_seq,) = db.execute(SQL["next_deleted_function"]).fetchone()
+    if db.execute(SQL["delete_executions_of_function"], (function_seq, piece)).rowcount < piece:
+        db.execute(SQL["forget_deleted_function"], (function_seq,))
 
 
 # -- deployments and builds -----------------------------------------------------------------------------

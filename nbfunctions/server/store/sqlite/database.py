@@ -27,6 +27,7 @@ def connect(file: Path) -> sqlite3.Connection:
         file, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=256
     )
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")  # variables of functions may be secret
     return connection
 
 

@@ -7,10 +7,11 @@ thread of their own. Every read begins anew, so it sees each commit before it, o
 from __future__ import annotations
 
 import asyncio
+import logging
+import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from sqlite3 import Connection
 from typing import Final, Literal
 
 import msgspec
@@ -34,19 +35,23 @@ from nbfunctions.server.store.sqlite.writer import Writer
 
 __all__ = ["SqliteStore"]
 
-PIECE: Final = 1000
-"""Old executions deleted by one change, so that others get their turn."""
+PIECE: Final = 250
+"""Executions deleted by one change, which takes some 4 ms, so that others get their turn."""
+
+log = logging.getLogger("nbfunctions")
 
 
 class SqliteStore:
     """The :class:`~nbfunctions.server.store.protocol.Store` of a data directory."""
 
-    _db: Connection
+    _db: sqlite3.Connection
     """Read by the event loop's thread."""
-    _lists_db: Connection
+    _lists_db: sqlite3.Connection
     """Read by the thread of the lists."""
     _lists: ThreadPoolExecutor
     _writer: Writer
+    _deleting: asyncio.Task[None]
+    """Deletes what executions were left of deleted functions."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
@@ -58,9 +63,12 @@ class SqliteStore:
         self._lists_db = database.connect(file)
         self._lists = ThreadPoolExecutor(1, "nbfunctions-store-lists")
         self._writer = Writer(database.connect(file))
+        self._deleting = asyncio.create_task(self._delete_leftovers())
 
     async def close(self) -> None:
         """Commit what was asked for and let go of the file."""
+        self._deleting.cancel()
+        await asyncio.wait([self._deleting])
         await self._writer.close()
         self._lists.shutdown()
         self._lists_db.close()
@@ -146,7 +154,17 @@ class SqliteStore:
 
     async def delete_function(self, project_id: str, function_id: str) -> list[str]:
         """Return the digests that no deployment uses any more. Raises ``FunctionNotFound``."""
-        return await self._writer.write(changes.delete_function, project_id, function_id)
+        digests, left = await self._writer.write(changes.delete_function, project_id, function_id, PIECE)
+        if left and self._deleting.done():
+            self._deleting = asyncio.create_task(self._delete_leftovers())
+        return digests
+
+    async def _delete_leftovers(self) -> None:
+        try:
+            while self._db.execute(SQL["next_deleted_function"]).fetchone()[0] is not None:
+                await self._writer.write(changes.delete_leftovers, PIECE)
+        except sqlite3.Error:
+            log.exception("some executions of deleted functions are left over; the next start deletes them")
 
     # -- deployments and builds -------------------------------------------------------------------------
 

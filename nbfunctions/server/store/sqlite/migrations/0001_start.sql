@@ -80,9 +80,11 @@ CREATE TABLE builds (
 
 CREATE INDEX builds_building ON builds (lease_until) WHERE status = 'building';
 
+-- An execution whose function is gone is gone: every question joins the function. Its row is deleted a little later,
+-- because a function may have more of them than one commit should delete.
 CREATE TABLE executions (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    function_seq INTEGER NOT NULL REFERENCES functions (seq) ON DELETE CASCADE,
+    function_seq INTEGER NOT NULL,
     id TEXT NOT NULL,
     created REAL NOT NULL,
     created_at INTEGER NOT NULL,
@@ -114,3 +116,6 @@ CREATE INDEX executions_created ON executions (created);
 -- The queue: rows leave these two indexes when they end, so that they stay as small as what is under way.
 CREATE INDEX executions_waiting ON executions (seq) WHERE status = 'waiting';
 CREATE INDEX executions_processing ON executions (owner, id) WHERE status = 'processing';
+
+-- Functions that are gone and may have left executions.
+CREATE TABLE deleted_functions (seq INTEGER PRIMARY KEY);

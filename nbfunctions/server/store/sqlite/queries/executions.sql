@@ -11,7 +11,10 @@ SELECT seq, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM functions WHERE projec
 
 -- name: claim_executions
 UPDATE executions SET status = 'processing', owner = ?, lease_until = ?, updated_at = ?
-WHERE seq IN (SELECT seq FROM executions WHERE status = 'waiting' ORDER BY seq LIMIT ?)
+WHERE seq IN (
+    SELECT e.seq FROM executions e JOIN functions f ON f.seq = e.function_seq
+    WHERE e.status = 'waiting' ORDER BY e.seq LIMIT ?
+)
 RETURNING seq;
 
 -- name: claimed_executions
@@ -27,7 +30,7 @@ WHERE e.seq IN (SELECT value FROM json_each(?)) ORDER BY e.seq;
 UPDATE executions
 SET status = ?, status_code = ?, response = ?, response_type = ?, stdout = ?, stderr = ?, layer = ?, time = ?,
     queued = ?, cold = ?, updated_at = ?, owner = '', lease_until = 0
-WHERE status = 'processing' AND owner = ? AND id = ?
+WHERE status = 'processing' AND owner = ? AND id = ? AND function_seq IN (SELECT seq FROM functions)
 RETURNING created_at, read, (SELECT f.id FROM functions f WHERE f.seq = function_seq), "trigger", deployment_id;
 
 -- name: renew_executions
@@ -48,6 +51,18 @@ WHERE f.project_id = ? AND f.id = ? AND e.id = ?;
 DELETE FROM executions WHERE seq IN (
     SELECT seq FROM executions WHERE created < ? AND status IN ('completed', 'failed') ORDER BY created LIMIT ?
 );
+
+-- name: delete_executions_of_function
+DELETE FROM executions WHERE seq IN (SELECT seq FROM executions WHERE function_seq = ? LIMIT ?);
+
+-- name: remember_deleted_function
+INSERT INTO deleted_functions (seq) VALUES (?);
+
+-- name: next_deleted_function
+SELECT min(seq) FROM deleted_functions;
+
+-- name: forget_deleted_function
+DELETE FROM deleted_functions WHERE seq = ?;
 
 -- part: visible
 (:roles IS NULL OR e.read != '[]' AND EXISTS (
