@@ -9,7 +9,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
@@ -65,8 +66,8 @@ class _Names:
 _names = _Names()
 
 
-def matcher(shell: Any) -> Callable[[CompletionContext], SimpleMatcherResult]:
-    """Return what is to be appended to a completer's ``custom_matchers``."""
+def matcher(shell: Any, parsers: Mapping[str, ArgumentParser]) -> Callable[[CompletionContext], SimpleMatcherResult]:
+    """Return what is to be appended to a completer's ``custom_matchers``; ``parsers`` are the magics', by name."""
 
     def complete(context: CompletionContext) -> SimpleMatcherResult:
         line = LINE.match(context.text_until_cursor)
@@ -74,9 +75,9 @@ def matcher(shell: Any) -> Callable[[CompletionContext], SimpleMatcherResult]:
         if line is None or (line[1] == "%%" and context.cursor_line != 0):
             return found
         fragment = re.split(r"\s", line[3])[-1]
-        offered = candidates(line[2], line[3], shell)
-        if offered is None:
+        if line[2] not in parsers:
             return found
+        offered = candidates(line[2], line[3], shell, parsers[line[2]])
         matching = [SimpleCompletion(text, type=kind) for text, kind in offered if text.startswith(fragment)]
         return {"completions": matching, "matched_fragment": fragment, "suppress": True, "ordered": True}
 
@@ -84,15 +85,10 @@ def matcher(shell: Any) -> Callable[[CompletionContext], SimpleMatcherResult]:
     return decorated
 
 
-def candidates(magic: str, rest: str, shell: Any) -> list[tuple[str, str]] | None:
-    """Return what fits at the end of ``rest``, the line after ``magic``; None where the magic isn't ours."""
-    from nbfunctions.magics import NbfunctionsMagics
-
-    method = NbfunctionsMagics.magics["line"].get(magic) or NbfunctionsMagics.magics["cell"].get(magic)
-    if method is None:
-        return None
+def candidates(magic: str, rest: str, shell: Any, parser: ArgumentParser) -> list[tuple[str, str]]:
+    """Return what fits at the end of ``rest``, the line after ``magic``, with its kind."""
     words = re.split(r"\s+", rest)
-    flags = {flag: action for action in _actions(method) for flag in action.option_strings}
+    flags = {flag: action for action in parser._actions for flag in action.option_strings}
     before = words[-2] if len(words) > 1 else ""
     if before in flags and flags[before].nargs != 0:
         return [(value, "value") for value in _values(before, shell)]
@@ -106,13 +102,6 @@ def candidates(magic: str, rest: str, shell: Any) -> list[tuple[str, str]] | Non
     if magic == "executions" or magic == "execute":
         return []
     return [(flag, "option") for flag in flags if flag.startswith("--")] if not words[-1] else []
-
-
-def _actions(method: str) -> Sequence[Any]:
-    from nbfunctions.magics import NbfunctionsMagics
-
-    actions: Sequence[Any] = getattr(NbfunctionsMagics, method).parser._actions
-    return actions
 
 
 def _values(flag: str, shell: Any) -> Iterable[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import shlex
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -363,6 +364,12 @@ def magic_names() -> Sequence[str]:
     return sorted(names)
 
 
+def _parsers() -> dict[str, ArgumentParser]:
+    """Return each magic's parser; where a cell and a line magic share a name, the line's."""
+    methods = {**NbfunctionsMagics.magics["cell"], **NbfunctionsMagics.magics["line"]}
+    return {name: getattr(NbfunctionsMagics, method).parser for name, method in methods.items()}
+
+
 _loaded: dict[int, Callable[..., Any]] = {}
 
 
@@ -372,7 +379,7 @@ def load(shell: Any) -> None:
 
     shell.register_magics(NbfunctionsMagics)
     if id(shell) not in _loaded and getattr(shell, "Completer", None) is not None:
-        _loaded[id(shell)] = matcher(shell)
+        _loaded[id(shell)] = matcher(shell, _parsers())
         shell.Completer.custom_matchers.append(_loaded[id(shell)])
 
 
