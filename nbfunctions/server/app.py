@@ -6,6 +6,7 @@ The order of checks decides which error wins (spec, section 0.1): route, project
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -215,6 +216,11 @@ class App:
 
 class _Exact(Route):
     """A route that another method doesn't match: to the contract that is no route, not a 405."""
+
+    def __init__(self, path: str, endpoint: _Wrapper, methods: list[str]) -> None:
+        super().__init__(path, endpoint, methods=methods)
+        # `$` would also match before a line break at the end.
+        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z")
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child = super().matches(scope)

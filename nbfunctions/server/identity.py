@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from nbfunctions.errors import GeneralUnauthorizedScope, ProjectKeyExpired, UserUnauthorized
+from nbfunctions.errors import GeneralUnauthorizedScope, ProjectKeyExpired, ProjectNotFound, UserUnauthorized
 from nbfunctions.server.administration import hash_secret
 from nbfunctions.server.store.protocol import Store
 
@@ -42,12 +42,14 @@ class Caller(msgspec.Struct, kw_only=True, frozen=True):
         return None if self.is_key else self.roles
 
 
-async def identify(store: Store, headers: Mapping[str, str], query: Mapping[str, str], now: float) -> Caller:
+async def identify(store: Store, headers: Mapping[str, str], query: Mapping[str, Any], now: float) -> Caller:
     """Return the caller of a request; ``headers`` by lower-case name.
 
     A key that doesn't exist makes a guest (spec, section 4.2). Raises ``ProjectNotFound`` and ``ProjectKeyExpired``.
     """
     project_id = query.get("project") or headers.get("x-appwrite-project") or CONSOLE
+    if not isinstance(project_id, str):  # project[]=…
+        raise ProjectNotFound
     secret = headers.get("x-appwrite-key")
     if secret:
         key = await store.find_key(project_id, hash_secret(secret))

@@ -177,18 +177,18 @@ def refusal(error: ApiError, extra: Mapping[str, str] | None = None) -> Response
 
 
 def _version(text: str) -> tuple[int, ...]:
-    numbers = re.findall(r"\d+", text)[:3]
+    numbers = re.findall(r"[0-9]{1,9}", text)[:3]
     return tuple(map(int, numbers)) if numbers else (999,)
 
 
 def _of_0_14(value: Any) -> Any:
     """Return a record with the dates of 0.14: ``dateCreated`` and, but for executions, ``dateUpdated``."""
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_of_0_14(item) for item in value]
     if not isinstance(value, dict):
         return value
     if "$createdAt" not in value:
-        return {name: _of_0_14(item) if isinstance(item, list) else item for name, item in value.items()}
+        return {name: _of_0_14(item) if isinstance(item, list | tuple) else item for name, item in value.items()}
     dates = {"dateCreated": value["$createdAt"], "dateUpdated": value["$updatedAt"]}
     if "trigger" in value:
         del dates["dateUpdated"]
