@@ -27,7 +27,12 @@ __all__ = ["NotebookFailed", "execute", "main", "own_user"]
 
 CELL_TIMEOUT: Final = 300
 """Seconds one cell may take; the first one that needs pandas installs it."""
-WIDTH: Final = 100
+WIDE: Final = """
+import pandas
+pandas.set_option("display.expand_frame_repr", False, "display.max_columns", 8, "display.max_colwidth", 32)
+del pandas
+"""
+"""What the demo's kernel does first: a terminal has no cells that scroll, so a row stays in one line."""
 ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -76,6 +81,7 @@ def execute(notebook: Path, folder: Path, out: TextIO) -> tuple[int, int]:
         document,
         timeout=CELL_TIMEOUT,
         resources={"metadata": {"path": str(folder)}},
+        extra_arguments=["--log-level=ERROR"],
         on_cell_start=printer.begin,
         on_cell_executed=printer.end,
     )
@@ -143,6 +149,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     cells = failed = 0
     try:
         with tempfile.TemporaryDirectory(prefix="nbfunctions-demo-") as place, own_user(Path(place)):
+            startup = Path(place, "ipython", "profile_default", "startup")
+            startup.mkdir(parents=True)
+            (startup / "wide.py").write_text(WIDE)
             for notebook in notebooks:
                 executed, meant = execute(notebook, Path(place), sys.stdout)
                 cells, failed = cells + executed, failed + meant
