@@ -23,7 +23,7 @@ from nbfunctions.models import (
     RuntimeList,
 )
 
-__all__ = ["CHUNK", "Client", "Deployments", "Executions", "Functions"]
+__all__ = ["CHUNK", "Address", "Client", "Deployments", "Executions", "Functions"]
 
 CHUNK: Final = 5 * 1024 * 1024
 """Bytes of one part of a chunked upload (spec, section 5.2)."""

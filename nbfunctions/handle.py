@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nbfunctions.client import Client
     from nbfunctions.options import Options
 
-__all__ = ["FunctionHandle", "function", "get", "publish"]
+__all__ = ["FunctionHandle", "function", "get", "publish", "publish_callable"]
 
 
 class FunctionHandle:
