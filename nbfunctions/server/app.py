@@ -6,14 +6,12 @@ The order of checks decides which error wins (spec, section 0.1): route, project
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import msgspec
 from starlette.responses import Response
-from starlette.routing import Match, Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nbfunctions.errors import ApiError, GeneralRouteNotFound, GeneralUnknown
 from nbfunctions.server import deployments, executions, functions, health
@@ -200,36 +198,46 @@ class App:
     """The ASGI application: ``await app(scope, receive, send)``."""
 
     def __init__(self, server: Server) -> None:
-        self._routes = Router(
-            [_Exact(BASE + one.path, _Wrapper(server, one), methods=[one.method]) for one in endpoints(server)],
-            redirect_slashes=False,
-            default=_not_found,
-        )
+        self._routes = Routes((one.method, BASE + one.path, _Wrapper(server, one)) for one in endpoints(server))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "http" and scope["path"].endswith("/"):
-            # A trailing slash is the same route (spec, section 0.2); the Python SDK asks for one before an upload.
-            scope["path"] = scope["path"].rstrip("/") or "/"
-        await self._routes(scope, receive, send)
+        if scope["type"] != "http":
+            return
+        found = self._routes.find(scope["method"], scope["path"])
+        if found is None:
+            await refusal(GeneralRouteNotFound())(scope, receive, send)
+            return
+        wrapper, scope["path_params"] = found
+        await wrapper(scope, receive, send)
 
 
-class _Exact(Route):
-    """A route that another method doesn't match: to the contract that is no route, not a 405."""
+class Routes:
+    """Finds the application of a path, part by part: a tenth of the time that a regular expression a route takes.
 
-    def __init__(self, path: str, endpoint: _Wrapper, methods: list[str]) -> None:
-        super().__init__(path, endpoint, methods=methods)
-        # `$` would also match before a line break at the end.
-        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z")
+    A trailing slash makes no difference (spec, section 0.2): the Python SDK asks for one before an upload. A path that
+    another method has is no route. ``HEAD`` is ``GET``, without a body.
+    """
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, child = super().matches(scope)
-        return (match, child) if match is Match.FULL else (Match.NONE, {})
+    def __init__(self, routes: Iterable[tuple[str, str, ASGIApp]]) -> None:
+        self._by_length: dict[tuple[str, int], list[tuple[list[str], ASGIApp]]] = {}
+        for method, path, app in routes:
+            parts = path.split("/")
+            self._by_length.setdefault((method, len(parts)), []).append((parts, app))
 
-
-async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "http":
-        await refusal(GeneralRouteNotFound())(scope, receive, send)
+    def find(self, method: str, path: str) -> tuple[ASGIApp, dict[str, str]] | None:
+        """Return the application and the path's parameters; a literal part wins over a parameter if it comes first."""
+        parts = path.rstrip("/").split("/")
+        for pattern, app in self._by_length.get(("GET" if method == "HEAD" else method, len(parts)), ()):
+            params: dict[str, str] = {}
+            for wanted, part in zip(pattern, parts, strict=True):
+                if wanted.startswith("{"):
+                    params[wanted[1:-1]] = part
+                elif wanted != part:
+                    break
+            else:
+                return app, params
+        return None
 
 
 class _Wrapper:
