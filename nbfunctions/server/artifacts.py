@@ -18,7 +18,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-__all__ = ["Artifacts", "Received"]
+__all__ = ["Artifacts", "Received", "Upload"]
 
 PIECE: Final = 1 << 20
 
@@ -31,6 +31,17 @@ class Received(msgspec.Struct, frozen=True):
     size: int
 
 
+class Upload(msgspec.Struct, frozen=True):
+    """An upload in chunks, or all that match: ``*`` is any. Ids hold no colon, no slash and nothing special to glob."""
+
+    project_id: str = "*"
+    function_id: str = "*"
+    deployment_id: str = "*"
+
+    def __str__(self) -> str:
+        return f"{self.project_id}:{self.function_id}:{self.deployment_id}"
+
+
 class Artifacts:
     """The archives below one folder, and the parts of uploads that are not complete."""
 
@@ -39,6 +50,8 @@ class Artifacts:
         self._uploads = folder / "uploads"
         self.lock = asyncio.Lock()
         """Held while a row that names a digest comes or goes, together with its file."""
+        self.uploading = asyncio.Lock()
+        """Held while a chunk is kept, together with the look at its row."""
 
     def open(self) -> None:
         """Make the folders; remove what a server that was killed left half-written."""
@@ -78,17 +91,22 @@ class Artifacts:
 
     # -- uploads in chunks --------------------------------------------------------------------------------
 
-    async def keep_chunk(self, upload: str, start: int, content: BinaryIO) -> int:
-        """Keep one chunk, in place of one that began at the same byte; return how many bytes come before any gap."""
-        return await asyncio.to_thread(self._keep_chunk, self._uploads / upload, start, content)
+    async def keep_chunk(self, upload: Upload, start: int, content: BinaryIO) -> int:
+        """Keep one chunk, in place of one that began at the same byte; return how many bytes come before any gap.
 
-    async def join(self, upload: str) -> Received:
+        To be called under :attr:`uploading`, as :meth:`join`.
+        """
+        return await asyncio.to_thread(self._keep_chunk, self._uploads / str(upload), start, content)
+
+    async def join(self, upload: Upload) -> Received:
         """Return the chunks of an upload as one archive."""
-        return await asyncio.to_thread(self._join, self._uploads / upload)
+        return await asyncio.to_thread(self._join, self._uploads / str(upload))
 
-    async def forget_upload(self, upload: str) -> None:
-        """Remove the chunks of an upload."""
-        await asyncio.to_thread(shutil.rmtree, self._uploads / upload, ignore_errors=True)
+    async def forget_uploads(self, uploads: Upload) -> None:
+        """Remove the chunks of uploads whose rows are complete or gone."""
+        async with self.uploading:
+            for folder in self._uploads.glob(str(uploads)):
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _keep_chunk(self, folder: Path, start: int, content: BinaryIO) -> int:
         folder.mkdir(exist_ok=True, mode=0o700)

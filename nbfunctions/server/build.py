@@ -92,11 +92,16 @@ class Builds:
             except Error as error:
                 reason = str(error)
             except Exception as error:
-                log.exception("build %s failed", claim.build_id)
+                if order.archive.exists():  # else it was deleted just now
+                    log.exception("build %s failed", claim.build_id)
                 reason = f"Something went wrong during the build process: {error or type(error).__name__}"
-        await self._store.finish_build(
+        recorded = await self._store.finish_build(
             claim.build_id, self._owner, status, stderr=reason, output=output, now=self._clock()
         )
+        if not recorded:
+            async with self._artifacts.lock:
+                if not order.archive.exists():  # no deployment names it any more, so nobody else forgets its code
+                    await self._executor.forget({deployment.digest})
         self._on_ready()
 
 

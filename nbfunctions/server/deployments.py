@@ -14,6 +14,7 @@ from nbfunctions.errors import (
     StorageInvalidFileSize,
 )
 from nbfunctions.models import Deployment, DeploymentList, new_id
+from nbfunctions.server.artifacts import Upload
 from nbfunctions.server.identity import Caller
 from nbfunctions.server.server import Server
 from nbfunctions.server.store.protocol import Page
@@ -42,6 +43,11 @@ class Range(msgspec.Struct, frozen=True):
             raise StorageInvalidContentRange
         return found
 
+    @property
+    def length(self) -> int:
+        """Bytes between its start and its end."""
+        return min(self.end + 1, self.size) - self.start
+
 
 async def create(
     server: Server,
@@ -59,13 +65,15 @@ async def create(
     Checks in the contract's order (spec, section 3.3): function, file, extension, range, size.
     """
     await server.store.get_function(caller.project_id, function_id)
-    if file is None:
+    if file is None or not file.name:  # a form's file field that was left empty
         raise StorageFileEmpty
     if not file.name.endswith(".gz"):
         raise StorageFileTypeUnsupported
     chunk = Range.read(content_range) if content_range else None
     if (chunk.size if chunk is not None else file.size) > server.settings.archive_size_limit:
         raise StorageInvalidFileSize
+    if chunk is not None and file.size != chunk.length:
+        raise StorageInvalidContentRange
     now = int(server.clock())
     deployment = Deployment(
         id=new_id(),
@@ -76,13 +84,11 @@ async def create(
         size=chunk.size if chunk is not None else file.size,
         activate=activate,
     )
-    if chunk is None or (chunk.start == 0 and file.size == chunk.size):
+    if chunk is None or file.size == chunk.size:
         return await _whole(server, caller, deployment, file)
-    if upload_id:
-        deployment = await server.store.get_deployment(caller.project_id, function_id, upload_id)
-    else:
-        deployment = await server.store.create_deployment(caller.project_id, deployment)
-    return await _chunk(server, caller, deployment, chunk, file)
+    if not upload_id:
+        upload_id = (await server.store.create_deployment(caller.project_id, deployment)).id
+    return await _chunk(server, caller, function_id, upload_id, chunk, file)
 
 
 async def _whole(server: Server, caller: Caller, deployment: Deployment, file: File) -> Deployment:
@@ -94,27 +100,32 @@ async def _whole(server: Server, caller: Caller, deployment: Deployment, file: F
     return created
 
 
-async def _chunk(server: Server, caller: Caller, deployment: Deployment, chunk: Range, file: File) -> Deployment:
+async def _chunk(
+    server: Server, caller: Caller, function_id: str, deployment_id: str, chunk: Range, file: File
+) -> Deployment:
     """Keep a chunk; the one that fills the last gap makes the deployment complete. Re-sent ones change nothing."""
-    if deployment.digest:
-        return deployment
-    length = min(chunk.end + 1, chunk.size) - chunk.start
-    if chunk.size != deployment.size or file.size != length:
-        raise StorageInvalidContentRange
-    covered = await server.artifacts.keep_chunk(deployment.id, chunk.start, file.content)
-    if covered < deployment.size:
-        return deployment
-    received = await server.artifacts.join(deployment.id)
-    async with server.artifacts.published(received):
-        complete = await server.store.complete_deployment(
-            caller.project_id,
-            deployment.function_id,
-            deployment.id,
-            digest=received.digest,
-            size=received.size,
-            now=server.clock(),
-        )
-    await server.artifacts.forget_upload(deployment.id)
+    upload = Upload(caller.project_id, function_id, deployment_id)
+    # One at a time: of two chunks that come at once, one is the last.
+    async with server.artifacts.uploading:
+        deployment = await server.store.get_deployment(caller.project_id, function_id, deployment_id)
+        if deployment.digest:
+            return deployment
+        if chunk.size != deployment.size:
+            raise StorageInvalidContentRange
+        covered = await server.artifacts.keep_chunk(upload, chunk.start, file.content)
+        if covered < deployment.size:
+            return deployment
+        received = await server.artifacts.join(upload)
+        async with server.artifacts.published(received):
+            complete = await server.store.complete_deployment(
+                caller.project_id,
+                function_id,
+                deployment_id,
+                digest=received.digest,
+                size=received.size,
+                now=server.clock(),
+            )
+    await server.artifacts.forget_uploads(upload)
     server.builds.wake()
     return complete
 
@@ -137,7 +148,7 @@ async def delete(server: Server, caller: Caller, function_id: str, deployment_id
     async with server.artifacts.lock:
         unused = await server.store.delete_deployment(caller.project_id, function_id, deployment_id)
         await server.forget(unused)
-    await server.artifacts.forget_upload(deployment_id)
+    await server.artifacts.forget_uploads(Upload(caller.project_id, function_id, deployment_id))
 
 
 async def retry_build(server: Server, caller: Caller, function_id: str, deployment_id: str, build_id: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nbfunctions.models import Function, FunctionList, RuntimeList, new_id
+from nbfunctions.server.artifacts import Upload
 from nbfunctions.server.identity import Caller
 from nbfunctions.server.server import Server
 from nbfunctions.server.store.protocol import Page
@@ -56,3 +57,4 @@ async def delete(server: Server, caller: Caller, function_id: str) -> None:
     """Delete a function with its deployments, builds, archives and executions."""
     async with server.artifacts.lock:
         await server.forget(await server.store.delete_function(caller.project_id, function_id))
+    await server.artifacts.forget_uploads(Upload(caller.project_id, function_id))

@@ -11,7 +11,7 @@ from typing import Final
 
 from nbfunctions.executor.executor import Executor
 from nbfunctions.executor.local import LocalExecutor
-from nbfunctions.server.artifacts import Artifacts
+from nbfunctions.server.artifacts import Artifacts, Upload
 from nbfunctions.server.build import Builds
 from nbfunctions.server.dispatch import Dispatch, keep_going
 from nbfunctions.server.schedule import Schedules
@@ -105,5 +105,5 @@ class Server:
         now = self.clock()
         await self.store.delete_executions(now - self.settings.execution_retention)
         for upload in await self.store.expire_uploads(now - UPLOAD_RETENTION):
-            await self.artifacts.forget_upload(upload)
+            await self.artifacts.forget_uploads(Upload(deployment_id=upload))
         await asyncio.sleep(CLEANING)
