@@ -69,21 +69,25 @@ def _make_private(data_dir: Path, file: Path) -> None:
 
 def _migrate(file: Path) -> None:
     migrations = sorted(MIGRATIONS.glob("*.sql"))
+    newest = len(migrations)
     connection = connect(file)
     try:
-        _check_version(connection, file, len(migrations))
+        version = _version(connection, file, newest)
         _enter_wal(connection, file)
+        if version == newest:
+            return
         connection.execute("BEGIN EXCLUSIVE")
-        for migration in migrations[_check_version(connection, file, len(migrations)) :]:
+        # Asked again under the lock: another process may have been faster.
+        for migration in migrations[_version(connection, file, newest) :]:
             for statement in _statements(migration.read_text()):
                 connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {len(migrations)}")
+        connection.execute(f"PRAGMA user_version = {newest}")
         connection.execute("COMMIT")
     finally:
         connection.close()
 
 
-def _check_version(connection: sqlite3.Connection, file: Path, newest: int) -> int:
+def _version(connection: sqlite3.Connection, file: Path, newest: int) -> int:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > newest:
         raise SettingInvalid(

@@ -1,0 +1,312 @@
+"""What is true of the SQLite store only: its file, its versions, its processes, its queries."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from nbfunctions.errors import SettingInvalid
+from nbfunctions.models import Function, Project
+from nbfunctions.server.store.protocol import Page
+from nbfunctions.server.store.sqlite import SqliteStore, database
+from nbfunctions.server.store.sqlite import store as module
+from nbfunctions.server.store.sqlite.sql import SQL
+from tests.server.store.conftest import NOW, PROJECT, execution, make_deployment, make_function, make_ready
+
+PACKAGE = Path(module.__file__).parent
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    opened = SqliteStore(tmp_path / "data")
+    await opened.open()
+    await opened.create_project(Project(id=PROJECT))
+    yield opened
+    await opened.close()
+
+
+def rows(data_dir: Path, sql: str) -> list[tuple[object, ...]]:
+    """Ask the file itself, past the store."""
+    connection = database.connect(data_dir / database.FILE_NAME)
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+# -- the file -------------------------------------------------------------------------------------------
+
+
+async def test_only_this_user_can_read_the_rows(store: SqliteStore, tmp_path: Path) -> None:
+    files = list((tmp_path / "data").iterdir())
+    assert len(files) == 3
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+
+
+async def test_a_file_that_others_could_read_is_made_private(tmp_path: Path) -> None:
+    file = tmp_path / database.FILE_NAME
+    file.touch(0o644)
+    file.chmod(0o644)
+    store = SqliteStore(tmp_path)
+    await store.open()
+    await store.close()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_a_closed_store_is_one_file(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "data")
+    await store.open()
+    await store.close()
+    assert [file.name for file in (tmp_path / "data").iterdir()] == [database.FILE_NAME]
+
+
+async def test_a_database_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    file = database.prepare(tmp_path)
+    version = len(list(database.MIGRATIONS.glob("*.sql")))
+    assert rows(tmp_path, "PRAGMA user_version") == [(version,)]
+    connection = sqlite3.connect(file)
+    connection.execute(f"PRAGMA user_version = {version + 1}")
+    connection.close()
+    before = file.read_bytes()
+    with pytest.raises(SettingInvalid) as error:
+        await SqliteStore(tmp_path).open()
+    assert str(file) in str(error.value)
+    assert f"found version {version + 1}" in str(error.value)
+    assert "update nbfunctions" in str(error.value)
+    assert file.read_bytes() == before
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrations = tmp_path / "migrations"
+    migrations.mkdir()
+    (migrations / "0001_good.sql").write_text("CREATE TABLE good (a);\n")
+    (migrations / "0002_bad.sql").write_text("CREATE TABLE half (a);\nCREATE TABLE good (a);\n")
+    monkeypatch.setattr(database, "MIGRATIONS", migrations)
+    with pytest.raises(SettingInvalid, match="already exists"):
+        database.prepare(tmp_path)
+    assert rows(tmp_path, "SELECT name FROM sqlite_master") == []
+    assert rows(tmp_path, "PRAGMA user_version") == [(0,)]
+
+
+async def test_migrations_that_were_applied_are_not_applied_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrations = tmp_path / "migrations"
+    migrations.mkdir()
+    monkeypatch.setattr(database, "MIGRATIONS", migrations)
+    for number in range(1, 4):
+        (migrations / f"000{number}_more.sql").write_text(f"-- more; and more\nCREATE TABLE t{number} (a);\n")
+        for _ in range(2):
+            database.prepare(tmp_path)
+        assert rows(tmp_path, "PRAGMA user_version") == [(number,)]
+    assert len(rows(tmp_path, "SELECT name FROM sqlite_master")) == 3
+
+
+async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / database.FILE_NAME).write_text("not a database, but long enough to look like one" * 100)
+    with pytest.raises(SettingInvalid, match=database.FILE_NAME):
+        await SqliteStore(tmp_path).open()
+
+
+async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingInvalid, match="file"):
+        await SqliteStore(tmp_path / "file" / "data").open()
+
+
+async def test_an_old_sqlite_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    with pytest.raises(SettingInvalid, match="SQLite"):
+        await SqliteStore(tmp_path).open()
+
+
+# -- processes ------------------------------------------------------------------------------------------
+
+DIES = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from nbfunctions.models import Deployment, Execution, Function, Project
+from nbfunctions.server.store.sqlite import SqliteStore
+
+async def main():
+    store = SqliteStore(Path(sys.argv[1]))
+    await store.open()
+    await store.create_project(Project(id="default"))
+    await store.create_function("default", Function(id="hello"))
+    made = [Execution(id=f"e{number}", function_id="hello") for number in range(20)]
+    await asyncio.gather(*(store.create_execution("default", one, data="", now=1.0) for one in made))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+OPENS = """
+import asyncio, sys
+from pathlib import Path
+from nbfunctions.models import Project
+from nbfunctions.server.store.sqlite import SqliteStore
+
+async def main():
+    store = SqliteStore(Path(sys.argv[1]))
+    sys.stdin.readline()
+    await store.open()
+    await asyncio.gather(*(store.create_project(Project(id=f"{sys.argv[2]}-{number}")) for number in range(20)))
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+def test_what_was_answered_survives_the_death_of_the_process(tmp_path: Path) -> None:
+    died = subprocess.run([sys.executable, "-c", DIES, tmp_path], check=False, timeout=60)
+    assert died.returncode == -signal.SIGKILL
+    found = {row[0] for row in rows(tmp_path, "SELECT id FROM executions")}
+    assert found == {f"e{number}" for number in range(20)}
+
+
+def test_processes_that_make_a_database_at_once_do_not_collide(tmp_path: Path) -> None:
+    processes = [
+        subprocess.Popen([sys.executable, "-c", OPENS, tmp_path, str(number)], stdin=subprocess.PIPE)
+        for number in range(4)
+    ]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.close()
+    assert [process.wait(60) for process in processes] == [0] * 4
+    assert rows(tmp_path, "SELECT count(*) FROM projects") == [(80,)]
+
+
+async def test_the_command_line_writes_beside_an_open_store(store: SqliteStore, tmp_path: Path) -> None:
+    async def keys(*arguments: str) -> list[dict[str, str]]:
+        command = [sys.executable, "-m", "nbfunctions", "keys", *arguments, "--data-dir", str(tmp_path / "data")]
+        process = await asyncio.create_subprocess_exec(*command, "--json", stdout=asyncio.subprocess.PIPE)
+        output, _ = await process.communicate()
+        assert process.returncode == 0
+        return json.loads(output) if output else []
+
+    async def write_all_the_time() -> None:
+        await make_ready(store)
+        while True:
+            made = execution()
+            await store.create_execution(PROJECT, made, data="", now=NOW)
+            await store.get_execution(PROJECT, "hello", made.id)
+
+    writing = asyncio.create_task(write_all_the_time())
+    (made,) = await keys("create", "--scope", "functions.read")
+    (key,) = await store.list_keys(PROJECT)
+    assert key.id == made["id"]
+    await keys("revoke", made["id"])
+    assert await store.list_keys(PROJECT) == []
+    assert not writing.done()
+    writing.cancel()
+
+
+# -- queries --------------------------------------------------------------------------------------------
+
+
+def test_every_query_is_asked_somewhere() -> None:
+    code = "".join(file.read_text() for file in PACKAGE.glob("*.py"))
+    asked = {name for name in re.findall(r'"(\w+)"', code) if name in SQL}
+    paged = ("functions", "deployments", "executions", "found_executions")
+    asked |= {f"{kind}_{way}" for kind in paged for way in ("after", "before", "of_page")}
+    asked |= {f"count_{kind}" for kind in paged}
+    assert set(SQL) <= asked
+    assert set(re.findall(r'SQL\["(\w+)"\]', code)) <= set(SQL)
+
+
+def test_no_query_reads_a_whole_table(tmp_path: Path) -> None:
+    connection = database.connect(database.prepare(tmp_path))
+    for name, sql in SQL.items():
+        parameters = dict.fromkeys(re.findall(r":(\w+)", sql)) or (None,) * sql.count("?")
+        for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters):
+            harmless = re.match(
+                r"SCAN (\(|CONSTANT|\w+ VIRTUAL TABLE|projects$|\w+ USING (COVERING )?INDEX \w+_)", step
+            )
+            assert not step.startswith("SCAN") or harmless, (name, step)
+            # Without a word on how, it goes through the table in order.
+            assert not re.fullmatch(r"SEARCH (functions|deployments|builds|executions)", step), (name, step)
+    connection.close()
+
+
+async def test_reads_leave_no_snapshot_behind(store: SqliteStore, tmp_path: Path) -> None:
+    await make_ready(store)
+    made = await store.create_execution(PROJECT, execution(), data="", now=NOW)
+    await store.get_project(PROJECT)
+    await store.find_key(PROJECT, "hash")
+    await store.get_function(PROJECT, "hello")
+    await store.get_active(PROJECT, "hello")
+    await store.get_deployment(PROJECT, "hello", "first")
+    await store.get_execution(PROJECT, "hello", made.id)
+    await store.list_executions(PROJECT, "hello", Page(limit=1))
+    await store.next_schedule()
+    await store.claim_executions("owner", 9, NOW + 30, NOW)
+    # A checkpoint that empties the WAL needs every reader to be done with it.
+    assert rows(tmp_path / "data", "PRAGMA wal_checkpoint(TRUNCATE)") == [(0, 0, 0)]
+
+
+async def test_executions_left_of_deleted_functions_are_deleted(tmp_path: Path) -> None:
+    def left() -> list[tuple[object, ...]]:
+        return rows(tmp_path, "SELECT (SELECT count(*) FROM executions), (SELECT count(*) FROM deleted_functions)")
+
+    async def until_nothing_is_left() -> None:
+        while left() != [(0, 0)]:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+
+    store = SqliteStore(tmp_path)
+    await store.open()
+    await store.create_project(Project(id=PROJECT))
+    count = 4 * module.PIECE + 10
+    for name in ("a", "b"):
+        await make_function(store, name)
+        made = [execution(name) for _ in range(count)]
+        await asyncio.gather(
+            *(store.create_execution(PROJECT, one, data="", now=NOW, owner="o", lease_until=NOW) for one in made)
+        )
+    deleting = asyncio.create_task(store.delete_function(PROJECT, "a"))
+    await asyncio.sleep(0)
+    await store.close()
+    await deleting
+    assert left() > [(count, 0)]
+    again = SqliteStore(tmp_path)
+    await again.open()
+    await again.delete_function(PROJECT, "b")
+    await asyncio.wait_for(until_nothing_is_left(), 10)
+    await again.close()
+
+
+async def test_lists_are_read_beside_the_event_loop(store: SqliteStore) -> None:
+    await make_function(store)
+    big = "x" * 1_000_000
+    for number in range(30):
+        await store.create_function(PROJECT, Function(id=f"f{number}", vars={"A": big}))
+    await make_deployment(store)
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(turn())
+    assert len((await store.list_functions(PROJECT, Page(limit=100))).functions) == 31
+    turning.cancel()
+    assert turns > 10
+
+
+async def test_closing_twice_and_reading_the_rest_is_harmless(store: SqliteStore, tmp_path: Path) -> None:
+    await asyncio.gather(store.close(), store.close())
+    assert not [file for file in (tmp_path / "data").iterdir() if os.fspath(file).endswith("-wal")]

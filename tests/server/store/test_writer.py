@@ -1,0 +1,193 @@
+"""Group commit: who shares a commit, and who is harmed by what."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from nbfunctions.server.store.sqlite import database
+from nbfunctions.server.store.sqlite.writer import BATCH, Writer
+
+
+class Bench:
+    """A writer over a small table, what it says to SQLite, and a second connection that sees only commits."""
+
+    def __init__(self, file: Path) -> None:
+        self.statements: list[str] = []
+        connection = database.connect(file)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE parents (id INTEGER PRIMARY KEY)")
+        connection.execute(
+            "CREATE TABLE numbers (n UNIQUE, parent REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED)"
+        )
+        connection.set_trace_callback(self.statements.append)
+        self.writer = Writer(connection)
+        self.reader = database.connect(file)
+
+    def numbers(self) -> list[int]:
+        return [n for (n,) in self.reader.execute("SELECT n FROM numbers ORDER BY n")]
+
+    @property
+    def commits(self) -> int:
+        return self.statements.count("COMMIT")
+
+    def hold(self) -> threading.Event:
+        """Keep the thread busy until the event is set: what is written meanwhile waits for one commit."""
+        go_on = threading.Event()
+        self.writer.write(lambda db: go_on.wait(10))
+        return go_on
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    made = Bench(tmp_path / "file.sqlite")
+    yield made
+    await made.writer.close()
+    made.reader.close()
+
+
+def insert(db: sqlite3.Connection, number: int, parent: int | None = None) -> int:
+    db.execute("INSERT INTO numbers VALUES (?, ?)", (number, parent))
+    return number
+
+
+def insert_and_fail(db: sqlite3.Connection, number: int) -> None:
+    insert(db, number)
+    raise LookupError(number)
+
+
+def synchronous(db: sqlite3.Connection) -> int:
+    level: int = db.execute("PRAGMA synchronous").fetchone()[0]
+    return level
+
+
+async def test_an_answer_comes_after_its_commit(bench: Bench) -> None:
+    for number in range(20):
+        assert await bench.writer.write(insert, number) == number
+        assert bench.numbers() == list(range(number + 1))
+
+
+async def test_what_waits_together_is_committed_together_in_order(bench: Bench) -> None:
+    go_on = bench.hold()
+    await asyncio.sleep(0.05)
+    writes = [bench.writer.write(insert, number) for number in range(100)]
+    assert bench.numbers() == []
+    go_on.set()
+    assert await asyncio.gather(*writes) == list(range(100))
+    assert bench.commits == 2
+    assert [n for (n,) in bench.reader.execute("SELECT n FROM numbers ORDER BY rowid")] == list(range(100))
+
+
+async def test_one_commit_does_not_take_too_many(bench: Bench) -> None:
+    go_on = bench.hold()
+    await asyncio.sleep(0.05)
+    writes = [bench.writer.write(insert, number) for number in range(2 * BATCH + 1)]
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(*writes)
+    assert bench.commits == 4
+
+
+async def test_a_change_that_fails_undoes_itself_and_nothing_else(bench: Bench) -> None:
+    go_on = bench.hold()
+    before = bench.writer.write(insert, 1)
+    failing = bench.writer.write(insert_and_fail, 2)
+    again = bench.writer.write(insert, 1)
+    after = bench.writer.write(insert, 3)
+    go_on.set()
+    assert (await before, await after) == (1, 3)
+    with pytest.raises(LookupError):
+        await failing
+    with pytest.raises(sqlite3.IntegrityError):
+        await again
+    assert bench.commits == 1
+    assert bench.numbers() == [1, 3]
+
+
+async def test_a_commit_that_fails_is_everybodys_error_and_nobodys_change(bench: Bench) -> None:
+    go_on = bench.hold()
+    await asyncio.sleep(0.05)
+    writes = [bench.writer.write(insert, 1), bench.writer.write(insert, 2, 404), bench.writer.write(insert, 3)]
+    failing = bench.writer.write(insert_and_fail, 4)
+    go_on.set()
+    errors = await asyncio.gather(*writes, return_exceptions=True)
+    with pytest.raises(sqlite3.IntegrityError):
+        await failing
+    assert [type(error) for error in errors] == [sqlite3.IntegrityError] * 3
+    assert len(set(map(id, errors))) == 3
+    assert bench.numbers() == []
+    assert await bench.writer.write(insert, 5) == 5
+    assert bench.numbers() == [5]
+
+
+async def test_a_full_disk_is_everybodys_error_until_there_is_room(bench: Bench) -> None:
+    def limit(db: sqlite3.Connection, pages: int) -> None:
+        db.execute(f"PRAGMA max_page_count = {pages}")
+
+    def fill(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO numbers VALUES (zeroblob(1000000), NULL)")
+
+    await bench.writer.write(limit, 1)
+    go_on = bench.hold()
+    await asyncio.sleep(0.05)
+    neighbours = [bench.writer.write(insert, 1), bench.writer.write(insert, 2)]
+    filling = bench.writer.write(fill)
+    go_on.set()
+    answers = await asyncio.gather(*neighbours, return_exceptions=True)
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        await filling
+    assert bench.numbers() == [answer for answer in answers if not isinstance(answer, BaseException)]
+    await bench.writer.write(limit, 1_000_000)
+    await bench.writer.write(fill)
+
+
+async def test_a_durable_change_makes_its_commit_reach_the_disk(bench: Bench) -> None:
+    full, normal = 2, 1
+    assert await bench.writer.write(synchronous) == normal
+    assert await bench.writer.write(synchronous, durable=True) == full
+    assert await bench.writer.write(synchronous) == normal
+    go_on = bench.hold()
+    await asyncio.sleep(0.05)
+    together = [bench.writer.write(synchronous), bench.writer.write(synchronous, durable=True)]
+    go_on.set()
+    assert await asyncio.gather(*together) == [full, full]
+
+
+async def test_a_writer_in_another_process_is_waited_for(bench: Bench) -> None:
+    bench.reader.execute("BEGIN IMMEDIATE")
+    write = bench.writer.write(insert, 1)
+    await asyncio.sleep(0.1)
+    assert not write.done()
+    bench.reader.execute("ROLLBACK")
+    assert await write == 1
+
+
+async def test_a_caller_that_is_cancelled_leaves_its_change(bench: Bench) -> None:
+    go_on = bench.hold()
+    gone, stays = bench.writer.write(insert, 1), bench.writer.write(insert, 2)
+    failing = bench.writer.write(insert_and_fail, 3)
+    await asyncio.sleep(0.05)
+    gone.cancel()
+    failing.cancel()
+    go_on.set()
+    assert await stays == 2
+    assert bench.numbers() == [1, 2]
+
+
+async def test_closing_finishes_what_waits_and_refuses_more(bench: Bench) -> None:
+    go_on = bench.hold()
+    writes = [bench.writer.write(insert, number) for number in range(10)]
+    closing = [asyncio.create_task(bench.writer.close()) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    with pytest.raises(RuntimeError, match="closed"):
+        bench.writer.write(insert, 10)
+    go_on.set()
+    await asyncio.gather(*closing)
+    assert [write.result() for write in writes] == list(range(10))
+    assert bench.numbers() == list(range(10))
+    assert not any(thread.name == "nbfunctions-store-writer" for thread in threading.enumerate())
