@@ -22,7 +22,7 @@ from nbfunctions.server.store.protocol import Page
 from nbfunctions.server.store.sqlite import SqliteStore, database
 from nbfunctions.server.store.sqlite import store as module
 from nbfunctions.server.store.sqlite.sql import SQL
-from tests.server.store.conftest import NOW, PROJECT, execution, make_deployment, make_function, make_ready
+from tests.server.store.conftest import NOW, PROJECT, claim_build, execution, make_deployment, make_function, make_ready
 
 PACKAGE = Path(module.__file__).parent
 
@@ -212,6 +212,42 @@ async def test_the_command_line_writes_beside_an_open_store(store: SqliteStore, 
     assert await store.list_keys(PROJECT) == []
     assert not writing.done()
     writing.cancel()
+
+
+async def test_what_makes_a_promise_is_durable_and_the_rest_is_not(store: SqliteStore) -> None:
+    statements: list[str] = []
+    store._writer._connection.set_trace_callback(statements.append)
+
+    def durable() -> bool:
+        levels = [statement for statement in statements if "synchronous" in statement]
+        statements.clear()
+        return levels == ["PRAGMA synchronous = FULL"]
+
+    await make_ready(store, schedule="* * * * *")
+    await store.revoke_key(PROJECT, "k")
+    statements.clear()
+    await store.create_execution(PROJECT, execution(), data="", now=NOW, owner="owner", lease_until=NOW)
+    assert not durable()
+    await store.create_execution(PROJECT, execution(), data="", now=NOW)
+    assert durable()
+    await store.claim_executions("owner", 9, NOW, NOW)
+    assert not durable()
+    await make_deployment(store, "upload", digest="")
+    assert durable()
+    await store.revoke_key(PROJECT, "k")
+    assert not durable()
+    await store.complete_deployment(PROJECT, "hello", "upload", digest="d", size=1, now=NOW)
+    assert durable()
+    claim = await claim_build(store)
+    await store.finish_build(claim.build_id, "owner", "failed", stderr="", output="", now=NOW)
+    statements.clear()
+    await store.retry_build(PROJECT, "hello", "upload", claim.build_id, NOW)
+    assert durable()
+    await store.revoke_key(PROJECT, "k")
+    (due,) = await store.due_schedules(NOW + 100, 9)
+    statements.clear()
+    await store.fire_schedule(due, None, 0, NOW)
+    assert durable()
 
 
 # -- queries --------------------------------------------------------------------------------------------
