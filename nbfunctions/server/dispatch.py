@@ -1,7 +1,7 @@
 """Moves executions on: waiting -> processing -> completed or failed.
 
-The synchronous call takes the same path: it is accepted as already claimed, so it waits for nobody. Whatever becomes of
-an execution is recorded once, by whoever holds its lease.
+A synchronous one is accepted as already claimed, so it waits for nobody. Whatever becomes of an execution is recorded
+once, by whoever holds its lease.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ from typing import Any, Final
 
 import msgspec
 
+from nbfunctions.errors import FunctionNotFound
 from nbfunctions.executor.executor import Call, Executor, Outcome
 from nbfunctions.models import Deployment, Execution, Function, new_id
-from nbfunctions.server.store.protocol import ExecutionClaim, Store
+from nbfunctions.server.store.protocol import ExecutionClaim, Store, finished
 from nbfunctions.settings import Settings
 
 __all__ = ["LEASE", "Dispatch", "Wake", "keep_going"]
 
 LEASE: Final = 30.0
 """Seconds a claim counts without being renewed."""
+SHORT: Final = 0.02
+"""Seconds that a synchronous execution may take without a row before its end: half the writing, and nobody could have
+looked in that time."""
 PAUSE: Final = 1.0
 """Seconds until a loop whose step failed tries again."""
 
@@ -93,15 +97,39 @@ class Dispatch:
     async def run_now(
         self, project_id: str, execution: Execution, function: Function, deployment: Deployment, output: str, data: str
     ) -> Execution:
-        """Accept an execution and run it while its caller waits; return the finished record."""
+        """Run an execution while its caller waits; return the finished record.
+
+        One that is over within :data:`SHORT` seconds is written once, finished; of one that takes longer there is a row
+        from then on. Its caller is answered though its function was deleted meanwhile.
+        """
         now = self._clock()
-        await self._store.create_execution(
-            project_id, execution, data=data, now=now, owner=self.owner, lease_until=now + LEASE
-        )
-        call = self._call(project_id, execution, function, deployment, output, data, {})
-        outcome = await self._executor.run(call)
-        finished = await self._store.finish_execution(execution.id, self.owner, outcome, self._clock())
-        return finished if finished is not None else _shown(execution, outcome, int(now))
+        accepted: list[asyncio.Task[Execution]] = []
+
+        def accept() -> None:
+            lease = now + LEASE
+            accepting = self._store.create_execution(
+                project_id, execution, data=data, now=now, owner=self.owner, lease_until=lease
+            )
+            accepted.append(asyncio.ensure_future(accepting))
+
+        timer = asyncio.get_running_loop().call_later(SHORT, accept)
+        try:
+            outcome = await self._executor.run(
+                self._call(project_id, execution, function, deployment, output, data, {})
+            )
+        finally:
+            timer.cancel()
+        ended = self._clock()
+        try:
+            if not accepted:
+                return await self._store.record_execution(
+                    project_id, execution, outcome, data=data, now=now, ended=ended
+                )
+            await accepted[0]
+            recorded = await self._store.finish_execution(execution.id, self.owner, outcome, ended)
+        except FunctionNotFound:
+            recorded = None
+        return recorded if recorded is not None else finished(execution, outcome, int(ended))
 
     async def drain(self) -> None:
         """Wait for the executions that run."""
@@ -184,21 +212,3 @@ class Dispatch:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
-def _shown(execution: Execution, outcome: Outcome, now: int) -> Execution:
-    """Return what became of an execution whose row is gone: its function was deleted while it ran."""
-    return msgspec.structs.replace(
-        execution,
-        updated_at=now,
-        status=outcome.status,
-        status_code=outcome.status_code,
-        response=outcome.response,
-        response_type=outcome.response_type,
-        stdout=outcome.stdout,
-        stderr=outcome.stderr,
-        layer=outcome.layer,
-        time=outcome.time,
-        queued=outcome.queued,
-        cold=outcome.cold,
-    )

@@ -15,11 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from nbfunctions.errors import DataDirectoryBusy, SettingInvalid
 from nbfunctions.server.administration import first_access, write_private
 from nbfunctions.server.app import App
+from nbfunctions.server.http import HttpServer
 from nbfunctions.server.server import Server
 from nbfunctions.settings import Settings
 
@@ -54,21 +53,7 @@ async def _serve(settings: Settings, listener: socket.socket, ready_file: Path |
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with Server(settings) as server:
         project, key = await first_access(server.store, settings.data_dir)
-        http = _Http(
-            uvicorn.Config(
-                App(server),
-                loop="none",
-                http="httptools",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=settings.stop_timeout + GRACE,
-            )
-        )
+        http = HttpServer(App(server), stop_timeout=settings.stop_timeout + GRACE)
         answering = asyncio.create_task(http.serve(sockets=[listener]))
         while not http.started and not answering.done():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.001)
@@ -89,18 +74,6 @@ async def _serve(settings: Settings, listener: socket.socket, ready_file: Path |
         ending = asyncio.create_task(server.stop(settings.stop_timeout, http.idle))
         await answering
         await ending
-
-
-class _Http(uvicorn.Server):
-    """uvicorn, with signals left to us and a word on when its last request is answered."""
-
-    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
-        return contextlib.nullcontext()
-
-    async def idle(self) -> None:
-        """Return when no request is being answered."""
-        while self.server_state.tasks:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.02)
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from nbfunctions.models import (
     Project,
 )
 
-__all__ = ["Active", "BuildClaim", "DueSchedule", "ExecutionClaim", "Page", "Store"]
+__all__ = ["Active", "BuildClaim", "DueSchedule", "ExecutionClaim", "Page", "Store", "finished"]
 
 
 class Page(msgspec.Struct, kw_only=True, frozen=True):
@@ -83,6 +83,29 @@ class DueSchedule(msgspec.Struct, kw_only=True, frozen=True):
     project_id: str
     function: Function
     """``function.schedule_next`` is the tick."""
+
+
+def finished(execution: Execution, outcome: Outcome, updated_at: int) -> Execution:
+    """Return an execution as it is once its outcome is recorded."""
+    return Execution(
+        id=execution.id,
+        created_at=execution.created_at,
+        updated_at=updated_at,
+        read=execution.read,
+        function_id=execution.function_id,
+        trigger=execution.trigger,
+        status=outcome.status,
+        status_code=outcome.status_code,
+        response=outcome.response,
+        stderr=outcome.stderr,
+        time=outcome.time,
+        deployment_id=execution.deployment_id,
+        stdout=outcome.stdout,
+        response_type=outcome.response_type,
+        layer=outcome.layer,
+        cold=outcome.cold,
+        queued=outcome.queued,
+    )
 
 
 class Store(Protocol):
@@ -248,6 +271,24 @@ class Store(Protocol):
         and its status is ``processing``; without one it waits for a claim and the commit is durable.
 
         Raises ``FunctionNotFound`` when the function was deleted meanwhile.
+        """
+        ...
+
+    async def record_execution(
+        self,
+        project_id: str,
+        execution: Execution,
+        outcome: Outcome,
+        *,
+        data: str,
+        user_id: str = "",
+        now: float,
+        ended: float,
+    ) -> Execution:
+        """Accept an execution at ``now`` and record its result at ``ended``, in one commit; return the finished record.
+
+        The short cut of a synchronous execution that was over before anybody could have looked. Raises
+        ``FunctionNotFound`` when the function was deleted meanwhile.
         """
         ...
 

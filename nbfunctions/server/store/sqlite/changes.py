@@ -288,6 +288,12 @@ def execution_values(
     )
 
 
+def record_execution(db: Connection, values: tuple[Any, ...]) -> None:
+    """Raises ``FunctionNotFound``."""
+    if not db.execute(SQL["record_execution"], values).rowcount:
+        raise FunctionNotFound
+
+
 def claim_executions(db: Connection, owner: str, limit: int, lease_until: float, now: float) -> list[ExecutionClaim]:
     """Take the oldest that wait."""
     taken = [seq for (seq,) in db.execute(SQL["claim_executions"], (owner, lease_until, int(now), limit)).fetchall()]

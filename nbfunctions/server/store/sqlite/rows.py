@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from nbfunctions.executor.executor import Outcome
 from nbfunctions.models import Deployment, Execution, Function, Key, Project
 
 __all__ = [
@@ -101,6 +102,22 @@ def deployment(row: Sequence[Any], stdout: str = "", stderr: str = "") -> Deploy
 def optional_deployment(row: Sequence[Any]) -> Deployment | None:
     """Return the deployment at the head of a row of an outer join, if there is one."""
     return None if row[0] is None else deployment(row)
+
+
+def outcome_values(outcome: Outcome) -> tuple[Any, ...]:
+    """Return what is kept of an outcome, in the order in which the queries name it."""
+    return (
+        outcome.status,
+        outcome.status_code,
+        outcome.response,
+        outcome.response_type,
+        outcome.stdout,
+        outcome.stderr,
+        outcome.layer,
+        outcome.time,
+        outcome.queued,
+        outcome.cold,
+    )
 
 
 def execution(row: Sequence[Any]) -> Execution:

@@ -28,7 +28,7 @@ from nbfunctions.models import (
     Key,
     Project,
 )
-from nbfunctions.server.store.protocol import Active, BuildClaim, DueSchedule, ExecutionClaim, Page
+from nbfunctions.server.store.protocol import Active, BuildClaim, DueSchedule, ExecutionClaim, Page, finished
 from nbfunctions.server.store.sqlite import changes, database, lists, rows
 from nbfunctions.server.store.sqlite.sql import SQL
 from nbfunctions.server.store.sqlite.writer import Writer
@@ -255,6 +255,36 @@ class SqliteStore:
         await self._writer.write(changes.create_execution, values, durable=owner is None)
         return execution if execution.status == status else msgspec.structs.replace(execution, status=status)
 
+    async def record_execution(
+        self,
+        project_id: str,
+        execution: Execution,
+        outcome: Outcome,
+        *,
+        data: str,
+        user_id: str = "",
+        now: float,
+        ended: float,
+    ) -> Execution:
+        """Raises ``FunctionNotFound``."""
+        updated_at = int(ended)
+        values = (
+            execution.id,
+            now,
+            execution.created_at,
+            updated_at,
+            rows.encode(execution.read),
+            execution.trigger,
+            execution.deployment_id,
+            user_id,
+            data,
+            *rows.outcome_values(outcome),
+            project_id,
+            execution.function_id,
+        )
+        await self._writer.write(changes.record_execution, values)
+        return finished(execution, outcome, updated_at)
+
     async def claim_executions(self, owner: str, limit: int, lease_until: float, now: float) -> list[ExecutionClaim]:
         """Take up to ``limit`` waiting executions, oldest first."""
         return await self._writer.write(changes.claim_executions, owner, limit, lease_until, now)
@@ -270,44 +300,21 @@ class SqliteStore:
     async def finish_execution(self, execution_id: str, owner: str, outcome: Outcome, now: float) -> Execution | None:
         """Return None when the execution is not this owner's any more."""
         updated_at = int(now)
-        values = (
-            outcome.status,
-            outcome.status_code,
-            outcome.response,
-            outcome.response_type,
-            outcome.stdout,
-            outcome.stderr,
-            outcome.layer,
-            outcome.time,
-            outcome.queued,
-            outcome.cold,
-            updated_at,
-            owner,
-            execution_id,
+        found = await self._writer.write(
+            changes.finish_execution, (*rows.outcome_values(outcome), updated_at, owner, execution_id)
         )
-        found = await self._writer.write(changes.finish_execution, values)
         if found is None:
             return None
         created_at, read, function_id, trigger, deployment_id = found
-        return Execution(
+        execution = Execution(
             id=execution_id,
             created_at=created_at,
-            updated_at=updated_at,
             read=rows.texts(read),
             function_id=function_id,
             trigger=trigger,
-            status=outcome.status,
-            status_code=outcome.status_code,
-            response=outcome.response,
-            stderr=outcome.stderr,
-            time=outcome.time,
             deployment_id=deployment_id,
-            stdout=outcome.stdout,
-            response_type=outcome.response_type,
-            layer=outcome.layer,
-            cold=outcome.cold,
-            queued=outcome.queued,
         )
+        return finished(execution, outcome, updated_at)
 
     async def get_execution(self, project_id: str, function_id: str, execution_id: str) -> Execution:
         """Raises ``ExecutionNotFound``."""

@@ -121,15 +121,21 @@ class Writer:
         try:
             self._set_durability(any(submission.durable for submission in submissions))
             connection.execute("BEGIN IMMEDIATE")
-            answers = [self._make(submission) for submission in submissions]
+            make = self._make if len(submissions) > 1 else self._make_alone
+            answers = [make(submission) for submission in submissions]
             connection.execute("COMMIT")
         except Exception as error:
             with contextlib.suppress(sqlite3.Error):
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             # One object each: a traceback grows on the error that is raised.
-            answers = [(submission.future, None, _copy(error)) for submission in submissions]
+            errors = [error, *(_copy(error) for _ in submissions[1:])]
+            answers = [(one.future, None, raised) for one, raised in zip(submissions, errors, strict=True)]
         self._call(_answer, answers)
+
+    def _make_alone(self, submission: Submission) -> Answer:
+        """Without a neighbour to protect, undoing everything is undoing the change."""
+        return submission.future, submission.change(self._connection, *submission.arguments), None
 
     def _make(self, submission: Submission) -> Answer:
         connection = self._connection

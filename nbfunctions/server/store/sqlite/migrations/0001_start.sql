@@ -83,7 +83,7 @@ CREATE INDEX builds_building ON builds (lease_until) WHERE status = 'building';
 -- An execution whose function is gone is gone: every question joins the function. Its row is deleted a little later,
 -- because a function may have more of them than one commit should delete.
 CREATE TABLE executions (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq INTEGER PRIMARY KEY,
     function_seq INTEGER NOT NULL,
     id TEXT NOT NULL,
     created REAL NOT NULL,

@@ -9,6 +9,15 @@ INSERT INTO executions (
 )
 SELECT seq, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM functions WHERE project_id = ? AND id = ?;
 
+-- name: record_execution
+INSERT INTO executions (
+    function_seq, id, created, created_at, updated_at, read, "trigger", deployment_id, user_id, data,
+    status, status_code, response, response_type, stdout, stderr, layer, time, queued, cold,
+    owner, lease_until, event, event_data
+)
+SELECT seq, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, '', ''
+FROM functions WHERE project_id = ? AND id = ?;
+
 -- name: claim_executions
 UPDATE executions SET status = 'processing', owner = ?, lease_until = ?, updated_at = ?
 WHERE seq IN (
