@@ -119,10 +119,10 @@ def activate(api: httpx.Client, code: bytes, function_id: str = "f", entrypoint:
     return built
 
 
-def deploy(api: httpx.Client, name: str, function_id: str = "f", entrypoint: str = "main.py", **settings: Any) -> str:
+def deploy(api: httpx.Client, folder: str, function_id: str = "f", entrypoint: str = "main.py", **settings: Any) -> str:
     """Make a function of a folder of ``tests/functions``; return its id."""
     create(api, function_id, **settings)
-    activate(api, packed(name), function_id, entrypoint)
+    activate(api, packed(folder), function_id, entrypoint)
     return function_id
 
 
