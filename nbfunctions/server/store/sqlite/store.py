@@ -38,6 +38,9 @@ __all__ = ["SqliteStore"]
 PIECE: Final = 250
 """Executions deleted by one change, which takes some 4 ms, so that others get their turn."""
 
+SMALL: Final = 65_536
+"""Characters of an outcome that are written in no time."""
+
 log = logging.getLogger("nbfunctions")
 
 
@@ -62,7 +65,7 @@ class SqliteStore:
         self._db = database.connect(file)
         self._lists_db = database.connect(file)
         self._lists = ThreadPoolExecutor(1, "nbfunctions-store-lists")
-        self._writer = Writer(database.connect(file))
+        self._writer = Writer(database.connect(file), database.connect(file))
         self._deleting = asyncio.create_task(self._delete_leftovers())
 
     async def close(self) -> None:
@@ -252,7 +255,7 @@ class SqliteStore:
             owner=owner or "",
             lease_until=lease_until,
         )
-        await self._writer.write(changes.create_execution, values, durable=owner is None)
+        await self._writer.write(changes.create_execution, values, durable=owner is None, brief=True)
         return execution if execution.status == status else msgspec.structs.replace(execution, status=status)
 
     async def record_execution(
@@ -282,7 +285,7 @@ class SqliteStore:
             project_id,
             execution.function_id,
         )
-        await self._writer.write(changes.record_execution, values)
+        await self._writer.write(changes.record_execution, values, brief=_is_small(outcome))
         return finished(execution, outcome, updated_at)
 
     async def claim_executions(self, owner: str, limit: int, lease_until: float, now: float) -> list[ExecutionClaim]:
@@ -301,7 +304,9 @@ class SqliteStore:
         """Return None when the execution is not this owner's any more."""
         updated_at = int(now)
         found = await self._writer.write(
-            changes.finish_execution, (*rows.outcome_values(outcome), updated_at, owner, execution_id)
+            changes.finish_execution,
+            (*rows.outcome_values(outcome), updated_at, owner, execution_id),
+            brief=_is_small(outcome),
         )
         if found is None:
             return None
@@ -356,3 +361,7 @@ class SqliteStore:
         if execution is not None:
             values = changes.execution_values(due.project_id, execution, "waiting", now)
         return await self._writer.write(changes.fire_schedule, due, values, next_tick, now, durable=True)
+
+
+def _is_small(outcome: Outcome) -> bool:
+    return len(outcome.response) + len(outcome.stdout) + len(outcome.stderr) < SMALL
