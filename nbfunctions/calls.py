@@ -5,25 +5,17 @@ from __future__ import annotations
 import base64
 import inspect
 import json
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
-from nbfunctions.display import without_insides
+from nbfunctions.display import LAYERS, duration, in_cell, last_line, without_insides
 from nbfunctions.errors import FunctionFailed
 from nbfunctions.models import Execution
 
 __all__ = ["data_of", "data_of_arguments", "failure_of", "value_of"]
 
-FRAME: Final = re.compile(r'^( +)File "main\.py", line (\d+)', re.MULTILINE)
-
-LAYERS: Final = {
-    "start": "could not start",
-    "code": "failed in your code",
-    "limit": "hit a limit",
-    "platform": "could not be run by the server",
-}
-"""What each layer of a failed execution is called."""
+TIMED_OUT = "Operation timed out"
+"""What the reference's sentence for an execution that took too long ends with (spec, section 7.4)."""
 
 
 def data_of(value: Any) -> str:
@@ -89,31 +81,22 @@ def value_of(name: str, execution: Execution) -> Any:
 def failure_of(name: str, execution: Execution) -> FunctionFailed:
     """Return the exception for an execution that did not complete; its message is one line, its note the traceback."""
     said = in_cell(name, execution.stderr).strip()
-    line = _last_line(execution.stderr)
+    line = last_line(execution.stderr)
     what = LAYERS.get(execution.layer, "failed")
-    where = f", cell line {line}" if line and execution.layer in ("code", "start", "") else ""
-    reason = _reason(said) or f"status {execution.status_code}"
-    failed = FunctionFailed(f"{name} {what}{where}: {reason} (execution {execution.id})", execution)
+    where = f", cell line {line}" if line else ""
+    failed = FunctionFailed(f"{name} {what}{where}: {_reason(name, execution)} (execution {execution.id})", execution)
     if "\n" in said:
         failed.add_note(said)
     without_insides(failed)
     return failed
 
 
-def in_cell(name: str, stderr: str) -> str:
-    """Return a function's traceback with its file named as the notebook knows it; lines are the cell's already."""
-    return FRAME.sub(rf'\1File "%%function {name}", line \2', stderr)
-
-
-def _last_line(stderr: str) -> str:
-    found = FRAME.findall(stderr)
-    return found[-1][1] if found else ""
-
-
-def _reason(stderr: str) -> str:
-    """Return the line that names the exception, or the first line of a text without traceback."""
-    lines = stderr.splitlines()
+def _reason(name: str, execution: Execution) -> str:
+    """Return why it failed, in one line: the exception, or what the platform said, with the option that helps."""
+    if TIMED_OUT in execution.stderr and execution.layer == "limit":
+        return f"no answer within {duration(execution.time)}; %function {name} --timeout SECONDS gives it longer"
+    lines = execution.stderr.strip().splitlines()
     starts = [index for index, text in enumerate(lines) if text.startswith("Traceback (most recent call last)")]
-    if not starts:
-        return lines[0] if lines else ""
+    if not starts or (execution.layer == "limit" and starts[0] > 0):
+        return lines[0] if lines else f"status {execution.status_code}"
     return next((text for text in lines[starts[-1] + 1 :] if text and not text.startswith(" ")), lines[-1])

@@ -34,9 +34,6 @@ TIMEOUT: Final = 30.0
 EXECUTION_TIMEOUT: Final = 960.0
 """Seconds a synchronous execution may take where the function's own limit isn't known: the longest and a cold start."""
 
-COLD_START: Final = 60.0
-"""Seconds added to a function's limit: waiting for an instance and starting it count on top (spec, section 7.4)."""
-
 T = TypeVar("T")
 
 Address = tuple[str, str, str]
@@ -83,6 +80,10 @@ class Client:
         """Return the server's version; needs no key (spec, section 12.3)."""
         return self.request("GET", "/health/version", dict[str, str]).get("version", "")
 
+    def check_key(self) -> None:
+        """Raise :class:`~nbfunctions.errors.ApiError` unless the project knows the key (spec, section 12.3)."""
+        self.request("GET", "/health", dict[str, Any])
+
     def request(
         self,
         method: str,
@@ -128,10 +129,10 @@ class Client:
                     raise self._unreachable(error) from None
                 again = False
                 self.endpoint, self.project, self._key = self._relocate()
-            except httpx.RemoteProtocolError as error:
-                # The server closed an idle connection while the request was on its way; reading again is harmless.
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
+                # Perhaps only an idle connection ended while the request was on its way; reading again is harmless.
                 if not stale:
-                    raise self._unreachable(error) from None
+                    raise self._broken_off(method, error) from None
                 stale = False
             except httpx.TimeoutException as error:
                 limit = options.get("timeout", self._http.timeout)
@@ -142,8 +143,17 @@ class Client:
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
                 raise self._unreachable(error) from None
 
+    def _broken_off(self, method: str, error: Exception) -> ConnectionFailed:
+        if method == "GET":
+            return self._unreachable(error)
+        reason = (str(error) or type(error).__name__).rstrip(".")
+        return ConnectionFailed(
+            f"the server at {self.endpoint} broke off before it answered ({reason}); what was asked may have been done "
+            "all the same: look before you ask again"
+        )
+
     def _unreachable(self, error: Exception) -> ConnectionFailed:
-        reason = str(error) or type(error).__name__
+        reason = (str(error) or type(error).__name__).rstrip(".")
         return ConnectionFailed(
             f"no server answers at {self.endpoint}: {reason}; %functions_connect (or `nbfunctions status`) says which "
             "server is meant"
@@ -333,10 +343,10 @@ class Executions(_Part):
     ) -> Execution:
         """Execute a function; the default only asks for it and returns at once.
 
-        A synchronous execution is waited for as long as ``timeout`` says: the seconds the function itself may take;
-        time to start an instance is added.
+        ``timeout`` is how many seconds the answer of a synchronous one is waited for, the time to start an instance
+        included. When they are over, :class:`~nbfunctions.errors.ConnectionFailed` is raised; the execution goes on.
         """
-        wait = None if asynchronous else EXECUTION_TIMEOUT if timeout is None else timeout + COLD_START
+        wait = None if asynchronous else EXECUTION_TIMEOUT if timeout is None else timeout
         return self._client.request(
             "POST",
             _path("functions", function_id, "executions"),

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from nbfunctions.errors import ApiError, ConnectionFailed, SettingInvalid
+from nbfunctions.errors import ApiError, ConnectionFailed, GeneralUnauthorizedScope, ProjectNotFound, SettingInvalid
 
 if TYPE_CHECKING:
     from nbfunctions.client import Address, Client
@@ -112,7 +112,14 @@ def current(
     """Return which server :func:`connect` means, after one request that needs the key."""
     client, origin = _connect(profile, endpoint, project, key)
     version = client.health_version()
-    client.functions.list(limit=1)
+    try:
+        client.check_key()
+    except GeneralUnauthorizedScope as error:
+        raise ConnectionFailed(
+            f"{client.endpoint} ({origin}) doesn't take the key for project {client.project!r}: {error}"
+        ) from None
+    except ProjectNotFound:
+        raise ConnectionFailed(f"{client.endpoint} ({origin}) has no project {client.project!r}") from None
     found = find_embedded() if origin == EMBEDDED else None
     return Connection(
         endpoint=client.endpoint,
@@ -344,7 +351,7 @@ def _start(connection_file: Path) -> dict[str, Any]:
             cwd="/",
             env=_environment(os.environ),
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=subprocess.DEVNULL,  # the ready line has the key, which is no business of a log
             stderr=log,
             start_new_session=True,
         )

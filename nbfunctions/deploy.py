@@ -51,7 +51,8 @@ def deploy(client: Client, package: Package, options: Options, progress: Progres
     """Make ``package`` the function's newest deployment and, unless told otherwise, its active one.
 
     What was said in ``options`` becomes the function's settings; what wasn't said stays. An unchanged package makes no
-    new deployment. When the upload is refused, a function made for it is removed and changed settings are put back.
+    new deployment. When the upload is refused, a function made for it is removed; then, and when the build fails,
+    changed settings are put back, so that the code that stays active keeps its own.
     Raises :class:`~nbfunctions.errors.ApiError`, ``ConnectionFailed``, or ``BuildFailed`` with the log's last line.
     """
     started = time.monotonic()
@@ -72,10 +73,11 @@ def deploy(client: Client, package: Package, options: Options, progress: Progres
         _undo(client, before, function)
         raise
     if options.wait:
-        try:
-            deployment = _wait_for_build(client, deployment, progress)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"the build goes on; %deployments {function.id} shows it") from None
+        deployment = _wait_for_build(client, deployment, progress)
+        if deployment.status == "failed":
+            if before is not None:
+                _undo(client, before, function)
+            raise _build_failed(deployment, function)
         if options.activate:
             progress("activating", "")
             function = client.functions.get(function.id)
@@ -143,23 +145,30 @@ def _undo(client: Client, before: Function | None, after: Function) -> None:
 
 
 def _wait_for_build(client: Client, deployment: Deployment, progress: Progress) -> Deployment:
+    """Return the deployment once its build has ended, well or not."""
     pause = POLL_FIRST
-    shown = ""
-    while deployment.status not in ("ready", "failed"):
-        time.sleep(pause)
-        pause = min(pause * 1.3, POLL_LAST)
-        deployment = client.deployments.get(deployment.function_id, deployment.id)
-        log = deployment.build_stdout.rstrip().rpartition("\n")[2]
-        if log != shown or not shown:
-            shown = log
-            progress("building", log)
-    if deployment.status == "failed":
-        said = [line for line in deployment.build_stderr.splitlines() if line.strip()]
-        failed = BuildFailed(
-            f"{deployment.function_id}: the build of deployment {deployment.id} failed: "
-            f"{said[-1].strip() if said else 'it said nothing'}"
-        )
-        if len(said) > 1:
-            failed.add_note(deployment.build_stderr.strip())
-        raise failed
+    name = deployment.function_id
+    try:
+        while deployment.status not in ("ready", "failed"):
+            progress("building", deployment.build_stdout.rstrip().rpartition("\n")[2])
+            time.sleep(pause)
+            pause = min(pause * 1.3, POLL_LAST)
+            deployment = client.deployments.get(name, deployment.id)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"the build goes on; %deployments {name} shows it, %function {name} returns the function"
+        ) from None
     return deployment
+
+
+def _build_failed(deployment: Deployment, function: Function) -> BuildFailed:
+    """Return the error whose message is one line and whose note is the whole log."""
+    said = [line.strip() for line in deployment.build_stderr.splitlines() if line.strip()]
+    stays = f"deployment {function.deployment} stays active" if function.deployment else "nothing is active"
+    failed = BuildFailed(
+        f"{function.id}: the build of deployment {deployment.id} failed: "
+        f"{said[-1].removeprefix('cause: ') if said else 'it said nothing'} ({stays})"
+    )
+    if len(said) > 1:
+        failed.add_note(deployment.build_stderr.strip())
+    return failed

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
     from nbfunctions.client import Client
 
-__all__ = ["COLUMNS", "check_filters", "deployments", "executions", "functions", "runtimes", "since_time"]
+__all__ = [
+    "COLUMNS",
+    "check_filters",
+    "check_limit",
+    "deployments",
+    "executions",
+    "functions",
+    "runtimes",
+    "since_time",
+]
 
 PAGE: Final = 100
 """Rows the server gives in one answer (spec, section 1.1)."""
@@ -96,6 +105,7 @@ def functions(client: Client, search: str = "", limit: int | None = 25) -> pd.Da
     ``previous`` (scheduled times, NaT if none), ``execute``, ``events``, ``vars`` (names only: values may be secret),
     ``memory`` in MB and ``concurrency`` (0 is the server's default), ``created``, ``updated``.
     """
+    check_limit(limit)
     totals: list[int] = []
 
     def page(cursor: str, size: int) -> Sequence[Function]:
@@ -134,6 +144,7 @@ def deployments(client: Client, function_id: str, limit: int | None = 25) -> pd.
     ``entrypoint``, ``stdout`` and ``stderr`` of the build, ``build`` (id), ``digest`` (SHA-256 of the archive),
     ``updated``.
     """
+    check_limit(limit)
     active = client.functions.get(function_id).deployment
     totals: list[int] = []
 
@@ -180,6 +191,7 @@ def executions(
     done), ``queued``, ``cold``, ``layer`` (where a failed one failed), ``response``, ``stdout``, ``stderr``,
     ``deployment``, ``updated``.
     """
+    check_limit(limit)
     earliest = check_filters(status, trigger, since)
     totals: list[int] = []
     names = [function_id] if function_id is not None else [f.id for f in _all_functions(client)]
@@ -270,6 +282,12 @@ def check_filters(
     return since_time(since, datetime.now(UTC)).timestamp() if since is not None else 0.0
 
 
+def check_limit(limit: int | None) -> None:
+    """Raise :class:`SettingInvalid` for a number of rows that can't be."""
+    if limit is not None and limit < 0:
+        raise SettingInvalid(f"limit: expected 0 or more, found {limit}")
+
+
 def since_time(since: str | timedelta | datetime, now: datetime) -> datetime:
     """Return the time that ``since`` means at ``now``. Raises :class:`SettingInvalid` saying what was found."""
     if isinstance(since, timedelta):
@@ -300,8 +318,6 @@ def _check(name: str, value: str | None, choices: Iterable[str]) -> None:
 
 def _pages(page: Callable[[str, int], Sequence[Any]], limit: int | None) -> Iterator[Any]:
     """Yield rows page by page, each page beginning after the last row of the one before."""
-    if limit is not None and limit < 0:
-        raise SettingInvalid(f"limit: expected 0 or more, found {limit}")
     cursor, left = "", limit
     while True:
         size = PAGE if left is None else min(left, PAGE)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from nbfunctions import calls
 from nbfunctions.deploy import Deployed, Progress, change_settings, deploy
-from nbfunctions.errors import FunctionNotFound, PackageError, SettingInvalid
+from nbfunctions.display import ProgressLine, card_html, card_text, without_insides
+from nbfunctions.errors import BuildNotReady, DeploymentNotFound, Error, FunctionNotFound, PackageError, SettingInvalid
 from nbfunctions.models import Execution, Function
+from nbfunctions.options import identifier, options_from
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +22,28 @@ if TYPE_CHECKING:
     from nbfunctions.client import Client
     from nbfunctions.options import Options
 
-__all__ = ["FunctionHandle", "function", "get", "publish", "publish_callable"]
+__all__ = ["FunctionHandle", "function", "get", "naming", "publish", "publish_callable"]
+
+COLD_START: Final = 60.0
+"""Seconds added to a function's limit: waiting for an instance and starting it count on top (spec, section 7.4)."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _plainly(method: Callable[Concatenate[FunctionHandle, P], T]) -> Callable[Concatenate[FunctionHandle, P], T]:
+    """Let IPython show the caller's own lines of what a method raises, and name a function that isn't there."""
+
+    @functools.wraps(method)
+    def call(self: FunctionHandle, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        __tracebackhide__ = True
+        try:
+            with naming(self.id):
+                return method(self, *args, **kwargs)
+        except Error as error:
+            raise without_insides(error) from None
+
+    return call
 
 
 class FunctionHandle:
@@ -35,6 +60,7 @@ class FunctionHandle:
         package: Package | None = None,
         deployed: Deployed | None = None,
         variables: Mapping[str, str] | None = None,
+        variable: str | None = None,
     ) -> None:
         self.client = client
         self.function = function
@@ -42,6 +68,9 @@ class FunctionHandle:
         self.package = package
         """What was captured; None for a function that wasn't deployed from this notebook."""
         self.deployed = deployed
+        self.variable = variable or identifier(function.id)
+        """What the notebook calls it, for the commands that its card suggests."""
+        self._deleted = False
         self._variables = dict(variables or {})
         if package is not None and package.shape == "plain" and package.signature is not None:
             self.__signature__ = package.signature
@@ -56,6 +85,7 @@ class FunctionHandle:
         """The function's name."""
         return self.function.name
 
+    @_plainly
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Execute it and return its value: text, JSON value, bytes or DataFrame.
 
@@ -64,11 +94,15 @@ class FunctionHandle:
         :class:`~nbfunctions.errors.FunctionFailed`, which has the execution, when it fails.
         """
         __tracebackhide__ = True
-        data = calls.data_of_arguments(self.id, self._signature, args, kwargs)
+        try:
+            data = calls.data_of_arguments(self.id, self._signature, args, kwargs)
+        except TypeError as error:
+            raise without_insides(error) from None
         return calls.value_of(self.id, self._execute(data))
 
     def local(self, *args: Any, **kwargs: Any) -> Any:
         """Run the captured code here, in a fresh namespace; what it raises is raised."""
+        __tracebackhide__ = True
         from nbfunctions.local import call_locally
 
         if self.package is None:
@@ -76,6 +110,7 @@ class FunctionHandle:
         variables = {name: str(value) for name, value in self.function.vars.items()} | self._variables
         return call_locally(self.package, variables, args, kwargs)
 
+    @_plainly
     def execute(self, data: Any = "", wait: bool = True) -> Execution:
         """Execute it and return the record, failed or not; a ``data`` that isn't text is sent as JSON.
 
@@ -84,6 +119,7 @@ class FunctionHandle:
         text = calls.data_of(data)
         return self._execute(text) if wait else self.client.executions.create(self.id, text, asynchronous=True)
 
+    @_plainly
     def map(self, items: pd.DataFrame | Iterable[Any], concurrency: int = 8, retries: int = 0) -> pd.DataFrame:
         """Execute once for each row or item, ``concurrency`` at a time, and return a DataFrame in the same order.
 
@@ -95,28 +131,34 @@ class FunctionHandle:
         from nbfunctions.mapping import map_rows
 
         # Calls may queue behind each other for an instance: each may take as long as the longest of them.
-        return map_rows(
-            self.id,
-            lambda data: self.client.executions.create(self.id, data, asynchronous=False),
-            self._signature,
-            items,
-            concurrency=concurrency,
-            retries=retries,
-        )
+        try:
+            return map_rows(
+                self.id,
+                lambda data: self.client.executions.create(self.id, data, asynchronous=False),
+                self._signature,
+                items,
+                concurrency=concurrency,
+                retries=retries,
+            )
+        except TypeError as error:  # rows that don't fit the parameters
+            raise without_insides(error) from None
 
+    @_plainly
     def deployments(self, limit: int = 25) -> pd.DataFrame:
         """Return its deployments, newest first; columns in :func:`nbfunctions.frames.deployments`."""
         from nbfunctions import frames
 
         return frames.deployments(self.client, self.id, limit=limit)
 
-    def executions(self, limit: int = 25, **filters: Any) -> pd.DataFrame:
+    @_plainly
+    def executions(self, /, limit: int = 25, **filters: Any) -> pd.DataFrame:
         """Return its executions, newest first; columns and filters in :func:`nbfunctions.frames.executions`."""
         from nbfunctions import frames
 
         return frames.executions(self.client, self.id, limit=limit, **filters)
 
-    def settings(self, **changes: Any) -> FunctionHandle:
+    @_plainly
+    def settings(self, /, **changes: Any) -> FunctionHandle:
         """Change ``name``, ``execute``, ``vars``, ``events``, ``schedule``, ``timeout``, ``memory`` or ``concurrency``.
 
         What isn't named stays; ``vars`` replaces all variables. Without changes it only reads the settings again.
@@ -125,21 +167,34 @@ class FunctionHandle:
         self.function = change_settings(self.client, self.function, **changes)
         return self
 
+    @_plainly
     def rollback(self, deployment: str | None = None) -> FunctionHandle:
         """Activate ``deployment``, or the newest ready one that is older than the active one."""
         self.refresh()
         wanted = deployment or self._previous()
-        self.function = self.client.functions.update_deployment(self.id, wanted)
+        try:
+            self.function = self.client.functions.update_deployment(self.id, wanted)
+        except DeploymentNotFound:
+            raise DeploymentNotFound(
+                f"{self.id} has no deployment {wanted!r}; %deployments {self.id} lists them"
+            ) from None
+        except BuildNotReady:
+            raise BuildNotReady(
+                f"deployment {wanted} of {self.id} is not ready; %deployments {self.id} shows how its build stands"
+            ) from None
         self.deployed = Deployed(function=self.function, deployment=self.client.deployments.get(self.id, wanted))
         if self.package is not None and self.deployed.deployment.digest != self.package.digest:
             self.package = None
             self.__dict__.pop("__signature__", None)
         return self
 
+    @_plainly
     def delete(self) -> None:
         """Delete it with its deployments and executions."""
         self.client.functions.delete(self.id)
+        self._deleted = True
 
+    @_plainly
     def refresh(self) -> FunctionHandle:
         """Read its settings and its active deployment again."""
         self.function = self.client.functions.get(self.id)
@@ -155,7 +210,8 @@ class FunctionHandle:
         return self.package.signature if self.package is not None and self.package.shape == "plain" else None
 
     def _execute(self, data: str) -> Execution:
-        return self.client.executions.create(self.id, data, asynchronous=False, timeout=float(self.function.timeout))
+        limit = self.function.timeout + COLD_START
+        return self.client.executions.create(self.id, data, asynchronous=False, timeout=limit)
 
     def _previous(self) -> str:
         page = self.client.deployments.list(self.id, limit=100, order_type="DESC").deployments
@@ -169,31 +225,40 @@ class FunctionHandle:
         return found
 
     def __repr__(self) -> str:
-        from nbfunctions.display import card_text
+        if self._deleted:
+            return f"{self.name}: deleted"
+        return card_text(self.function, self.deployed, self.package.receipt if self.package else None, self.variable)
 
-        return card_text(self.function, self.deployed, self.package.receipt if self.package else None)
-
-    def _repr_html_(self) -> str:
-        from nbfunctions.display import card_html
-
-        return card_html(self.function, self.deployed, self.package.receipt if self.package else None)
+    def _repr_html_(self) -> str | None:
+        if self._deleted:
+            return None
+        return card_html(self.function, self.deployed, self.package.receipt if self.package else None, self.variable)
 
 
-def get(client: Client, function_id: str) -> FunctionHandle:
-    """Return the handle of a function that exists; raises ``FunctionNotFound`` saying which was asked for."""
+@contextlib.contextmanager
+def naming(function_id: str) -> Iterator[None]:
+    """Let the error of a function that isn't there say which one was asked for."""
     try:
-        return FunctionHandle(client, client.functions.get(function_id))
+        yield
     except FunctionNotFound:
         raise FunctionNotFound(f"there is no function {function_id!r}; %functions lists those there are") from None
 
 
-def publish(package: Package, options: Options, progress: Progress) -> FunctionHandle:
+def get(client: Client, function_id: str, variable: str | None = None) -> FunctionHandle:
+    """Return the handle of a function that exists; raises ``FunctionNotFound`` saying which was asked for."""
+    with naming(function_id):
+        return FunctionHandle(client, client.functions.get(function_id), variable=variable)
+
+
+def publish(package: Package, options: Options, progress: Progress, variable: str | None = None) -> FunctionHandle:
     """Deploy a package on the server that is meant and return the handle of its function."""
     from nbfunctions.connection import connect
 
     client = connect(options.profile)
     deployed = deploy(client, package, options, progress)
-    return FunctionHandle(client, deployed.function, package=package, deployed=deployed, variables=options.vars)
+    return FunctionHandle(
+        client, deployed.function, package=package, deployed=deployed, variables=options.vars, variable=variable
+    )
 
 
 def function(
@@ -228,20 +293,23 @@ def function(
     }
 
     def decorate(target: Callable[..., Any]) -> Any:
-        from nbfunctions.options import options_from
-
+        __tracebackhide__ = True
         title = name if isinstance(name, str) else target.__name__
-        return publish_callable(target, options_from(title, given))
+        try:
+            with ProgressLine(title, alone=False) as progress:
+                made = publish_callable(target, options_from(title, given), progress, target.__name__)
+                progress.finish(made)
+        except Error as error:
+            raise without_insides(error) from None
+        return made
 
     return decorate(name) if callable(name) else decorate
 
 
-def publish_callable(target: Callable[..., Any], options: Options) -> Any:
+def publish_callable(target: Callable[..., Any], options: Options, progress: Progress, variable: str) -> Any:
     """Deploy a function that exists in the notebook; return its handle, or with ``dry_run`` the receipt."""
     from nbfunctions.capture.callables import package_callable
-    from nbfunctions.display import Progress as Line
 
-    with Line(options.name) as progress:
-        progress("packaging")
-        package = package_callable(target, options)
-        return package.receipt if options.dry_run else publish(package, options, progress)
+    progress("packaging", "")
+    package = package_callable(target, options)
+    return package.receipt if options.dry_run else publish(package, options, progress, variable)

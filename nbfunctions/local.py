@@ -28,6 +28,7 @@ def call_locally(package: Package, variables: Mapping[str, str], args: tuple[Any
     A plain function gets the arguments as they are. The other shapes get one argument or keywords as payload; what
     they answer is returned as a call to the service would.
     """
+    __tracebackhide__ = True
     with _variables(variables):
         function = _load(package)
         if package.shape == "plain" or (package.shape == "unknown" and _is_plain(function)):
@@ -36,6 +37,7 @@ def call_locally(package: Package, variables: Mapping[str, str], args: tuple[Any
 
 
 def _load(package: Package) -> Any:
+    __tracebackhide__ = True
     file = f"%%function {package.function_id}"
     linecache.cache[file] = (len(package.source), None, package.source.splitlines(keepends=True), file)
     module = types.ModuleType(f"nbfunctions_local_{package.function}")
@@ -50,6 +52,7 @@ def _is_plain(function: Any) -> bool:
 
 
 def _respond(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], variables: Mapping[str, str]) -> Any:
+    __tracebackhide__ = True
     from nbfunctions.runtimes.python.requests import Answer, Call, Context, Request, Response
 
     payload = data_of(args[0]) if args else data_of(kwargs) if kwargs else ""
@@ -90,6 +93,7 @@ def _variables(variables: Mapping[str, str]) -> Iterator[None]:
 
 def _settle(value: Any) -> Any:
     """Return the result of a coroutine; a notebook's own loop is running in this thread, so another one waits."""
+    __tracebackhide__ = True
     if not inspect.iscoroutine(value):
         return value
     outcome: list[Any] = []

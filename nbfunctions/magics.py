@@ -5,9 +5,10 @@ A failure is one line and ends the cell, so that Run All stops; nothing is asked
 
 from __future__ import annotations
 
+import difflib
 import functools
 import shlex
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -32,6 +33,14 @@ Words = Callable[[str], tuple[list[str], tuple[str, ...]]]
 """Splits a line into words for the parser and what is handed on beside them."""
 
 
+def _whole(text: str) -> int:
+    """Read the value of an option that is a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"expected a whole number, found {text!r}") from None
+
+
 def _argument(*flags: str, **options: Any) -> Any:
     return argument(*flags, **options)  # type: ignore[no-untyped-call]
 
@@ -41,7 +50,9 @@ def _option(option: Option) -> Any:
     help_ = option.help.replace("%", "%%")
     if not option.metavar:
         return _argument(*flags, action="store_true", help=help_)
-    extra: dict[str, Any] = {"action": "append"} if option.repeat else {"type": option.type}
+    extra: dict[str, Any] = (
+        {"action": "append"} if option.repeat else {"type": _whole if option.type is int else option.type}
+    )
     return _argument(*flags, metavar=option.metavar, help=help_, **extra)
 
 
@@ -58,7 +69,7 @@ def _words_and_data(line: str) -> tuple[list[str], tuple[str, ...]]:
 
 
 NAME = _argument("name", help="Name of the function.")
-LIMIT = _argument("--limit", metavar="N", type=int, default=25, help="At most so many rows; 25 if not given.")
+LIMIT = _argument("--limit", metavar="N", type=_whole, default=25, help="At most so many rows; 25 if not given.")
 ALL = _argument("--all", action="store_true", help="All rows.")
 PROFILE = _argument("--profile", metavar="PROFILE", help="Server: a profile of nbfunctions.toml.")
 OPTIONS = [_option(option) for option in TABLE]
@@ -80,11 +91,11 @@ def door(
             try:
                 split, rest = words(line)
                 if "--help" in split or "-h" in split:
-                    print(parser.format_help())
+                    print(parser.format_help().removeprefix("::\n\n"))
                     return None
                 if usual and not split:
                     raise UsageError(f"{shown} needs a name; try " + "   ".join(usual))
-                return method(self, parser.parse_args(split), *rest, *cell)
+                return method(self, _parse(parser, shown, split), *rest, *cell)
             except (Error, KeyboardInterrupt) as error:
                 from nbfunctions.display import one_line
 
@@ -103,6 +114,23 @@ def door(
     return decorate
 
 
+def _parse(parser: ArgumentParser, shown: str, words: Sequence[str]) -> Namespace:
+    """Return the arguments; raises ``UsageError`` saying which magic, what was wrong and what would be right."""
+    try:
+        arguments, unknown = parser.parse_known_args(words)
+    except UsageError as error:
+        raise UsageError(f"{shown}: {str(error).removeprefix('argument ')}; {shown}? explains its arguments") from None
+    if not unknown:
+        return arguments
+    flag = unknown[0].partition("=")[0]
+    if not flag.startswith("-"):
+        raise UsageError(f"{shown}: one word too many: {flag!r}; {shown}? explains its arguments")
+    flags = [known for action in parser._actions for known in action.option_strings if known.startswith("--")]
+    close = difflib.get_close_matches(flag, flags, 1)
+    hint = f"did you mean {close[0]}?" if close else f"{shown}? lists those there are"
+    raise UsageError(f"{shown}: there is no option {flag!r}; {hint}")
+
+
 @magics_class
 class NbfunctionsMagics(Magics):
     """Every magic of nbfunctions."""
@@ -119,23 +147,22 @@ class NbfunctionsMagics(Magics):
     def function_cell(self, arguments: Any, cell: str) -> Any:
         """Deploy this cell as a function: package, upload, build, activate; then bind its handle."""
         from nbfunctions.capture.package import package_cell
-        from nbfunctions.display import Progress
+        from nbfunctions.display import ProgressLine
         from nbfunctions.handle import publish
 
         options = _options(arguments)
         variable = options.variable
-        with Progress(options.name) as progress:
+        with ProgressLine(options.name) as progress:
             progress("packaging")
             package = package_cell(cell, options, origin=self._origin(), namespace=self.shell.user_ns)
             if options.dry_run:
                 return package.receipt
-            handle = publish(package, options, progress)
-        if options.local:
-            try:
-                self.shell.run_cell(cell).raise_error()
-            finally:
-                self.shell.user_ns[variable] = handle
+            handle = publish(package, options, progress, variable)
+        # The packed source counts its lines as the cell does, %%function being the first.
+        ran = not options.local or self.shell.run_cell(package.source).success
         self.shell.user_ns[variable] = handle
+        if not ran:
+            raise UsageError(f"{options.name} is deployed, but running its cell here failed, as shown above")
         return handle
 
     @door(
@@ -164,24 +191,30 @@ class NbfunctionsMagics(Magics):
             "--async", dest="asynchronous", action="store_true", help="Return at once, with a waiting execution."
         ),
         _argument("--from-var", metavar="VAR", help="Take the data from a variable; what isn't text is sent as JSON."),
-        _argument("--timeout", metavar="SECONDS", type=int, help="Longest time to wait for the answer."),
+        _argument("--timeout", metavar="SECONDS", type=_whole, help="Longest time to wait for the answer."),
         PROFILE,
         usual=("%execute hello", "%execute hello DATA", "%functions"),
         words=_words_and_data,
     )
     def execute(self, arguments: Any, data: str) -> Any:
         """Execute a function and return its execution: status, response, json(), stderr, time."""
+        from nbfunctions.handle import naming
+
         text = self._data(arguments.from_var, data)
-        limit = float(arguments.timeout) if arguments.timeout is not None else None
+        limit = arguments.timeout
+        if limit is not None and limit < 1:
+            raise UsageError(f"%execute: --timeout: expected a whole number above 0, found {limit}")
         function_id = self._id(arguments.name)
-        return _client(arguments).executions.create(function_id, text, arguments.asynchronous, timeout=limit)
+        with naming(function_id):
+            return _client(arguments).executions.create(function_id, text, arguments.asynchronous, timeout=limit)
 
     @door("line", "functions", _argument("search", nargs="?", default="", help="Words to find."), LIMIT, ALL, PROFILE)
     def functions(self, arguments: Any) -> Any:
         """Return the functions of the project as a DataFrame."""
         from nbfunctions import frames
 
-        return frames.functions(_client(arguments), arguments.search, limit=_limit(arguments))
+        limit = _limit(arguments)
+        return frames.functions(_client(arguments), arguments.search, limit=limit)
 
     @door(
         "line",
@@ -195,8 +228,11 @@ class NbfunctionsMagics(Magics):
     def deployments(self, arguments: Any) -> Any:
         """Return a function's deployments, newest first, as a DataFrame."""
         from nbfunctions import frames
+        from nbfunctions.handle import naming
 
-        return frames.deployments(_client(arguments), self._id(arguments.name), limit=_limit(arguments))
+        limit, function_id = _limit(arguments), self._id(arguments.name)
+        with naming(function_id):
+            return frames.deployments(_client(arguments), function_id, limit=limit)
 
     @door(
         "line",
@@ -214,11 +250,14 @@ class NbfunctionsMagics(Magics):
     def executions(self, arguments: Any) -> Any:
         """Return executions, newest first, as a DataFrame."""
         from nbfunctions import frames
+        from nbfunctions.handle import naming
 
         filters = {"status": arguments.status, "trigger": arguments.trigger, "since": arguments.since}
+        limit = _limit(arguments)
         frames.check_filters(**filters)  # before a server is looked for
         function_id = self._id(arguments.name) if arguments.name else None
-        return frames.executions(_client(arguments), function_id, limit=_limit(arguments), **filters)
+        with naming(function_id or ""):
+            return frames.executions(_client(arguments), function_id, limit=limit, **filters)
 
     @door("line", "runtimes", PROFILE)
     def runtimes(self, arguments: Any) -> Any:
@@ -257,6 +296,7 @@ class NbfunctionsMagics(Magics):
                 f"this deletes {handle.id} with its deployments and executions: %function_delete {handle.id} --yes"
             )
         handle.delete()
+        print(f"{handle.id} is deleted, with its deployments and executions")
 
     @door(
         "line",
@@ -286,7 +326,7 @@ class NbfunctionsMagics(Magics):
         bound = self.shell.user_ns.get(name)
         return bound.id if isinstance(bound, FunctionHandle) else name
 
-    def _handle(self, name: str, profile: str | None) -> FunctionHandle:
+    def _handle(self, name: str, profile: str | None, variable: str | None = None) -> FunctionHandle:
         """Return the notebook's own handle where it knows the function, since that has the captured code."""
         from nbfunctions.connection import connect
         from nbfunctions.handle import FunctionHandle, get
@@ -294,15 +334,24 @@ class NbfunctionsMagics(Magics):
         bound = self.shell.user_ns.get(name)
         if isinstance(bound, FunctionHandle) and bound.client is connect(profile):
             return bound.refresh()
-        return get(connect(profile), self._id(name))
+        return get(connect(profile), self._id(name), variable)
 
     def _deploy_callable(self, arguments: Any, options: Options) -> Any:
+        from nbfunctions.display import ProgressLine
         from nbfunctions.handle import FunctionHandle, publish_callable
 
         wanted = arguments.source or options.name
         target = self.shell.user_ns.get(wanted)
         if callable(target) and not isinstance(target, FunctionHandle):
-            return publish_callable(target, options)
+            with ProgressLine(options.name, alone=False) as progress:
+                made = publish_callable(target, options, progress, options.variable)
+                progress.finish(f"{options.name}: {'nothing was uploaded' if options.dry_run else 'deployed'}")
+            return made
+        if isinstance(target, FunctionHandle) and arguments.source:
+            raise SettingInvalid(
+                f"{wanted!r} is the handle of the function {target.id} by now: "
+                f"run the cell that defines it again, then %function {options.name} {wanted}"
+            )
         if arguments.source:
             raise SettingInvalid(
                 f"{wanted!r} is no function of this notebook; folders, files and notebooks can't be deployed yet: "
@@ -318,7 +367,7 @@ class NbfunctionsMagics(Magics):
                 f"--{other[0].replace('_', '-')} belongs to a deployment: use %%function {options.name}, or name a "
                 "function of this notebook"
             )
-        handle = self._handle(options.id if options.id != options.name else options.name, options.profile)
+        handle = self._handle(options.id, options.profile, options.variable)
         changes = options.settings
         if "vars" in changes:
             changes["vars"] = {**handle.function.vars, **changes["vars"]}
@@ -355,7 +404,12 @@ def _client(arguments: Any) -> Client:
 
 
 def _limit(arguments: Any) -> int | None:
-    return None if arguments.all else arguments.limit
+    """Return how many rows are wanted; checked here, before a server is looked for."""
+    from nbfunctions.frames import check_limit
+
+    limit: int | None = None if arguments.all else arguments.limit
+    check_limit(limit)
+    return limit
 
 
 def magic_names() -> Sequence[str]:
@@ -372,22 +426,41 @@ def _parsers() -> dict[str, ArgumentParser]:
 
 _loaded: dict[int, Callable[..., Any]] = {}
 
+EXECUTION = ("nbfunctions.models", "Execution")
+
 
 def load(shell: Any) -> None:
-    """Register the magics and their completion in an IPython shell; doing it again changes nothing."""
+    """Register the magics, their completion and how an execution is shown; doing it again changes nothing."""
     from nbfunctions.completion import matcher
 
     shell.register_magics(NbfunctionsMagics)
+    formatters = shell.display_formatter.formatters
+    formatters["text/plain"].for_type_by_name(*EXECUTION, _pretty_execution)
+    formatters["text/html"].for_type_by_name(*EXECUTION, _html_execution)
     if id(shell) not in _loaded and getattr(shell, "Completer", None) is not None:
         _loaded[id(shell)] = matcher(shell, _parsers())
         shell.Completer.custom_matchers.append(_loaded[id(shell)])
 
 
 def unload(shell: Any) -> None:
-    """Take the magics and their completion back."""
+    """Take back what :func:`load` registered."""
     for kind in ("line", "cell"):
         for name in NbfunctionsMagics.magics[kind]:
             shell.magics_manager.magics[kind].pop(name, None)
+    for kind in ("text/plain", "text/html"):
+        shell.display_formatter.formatters[kind].pop(".".join(EXECUTION), None)
     added = _loaded.pop(id(shell), None)
     if added is not None and added in shell.Completer.custom_matchers:
         shell.Completer.custom_matchers.remove(added)
+
+
+def _pretty_execution(execution: Any, printer: Any, cycle: bool) -> None:
+    from nbfunctions.display import execution_text
+
+    printer.text(execution_text(execution))
+
+
+def _html_execution(execution: Any) -> str:
+    from nbfunctions.display import execution_html
+
+    return execution_html(execution)

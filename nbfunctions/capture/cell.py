@@ -11,17 +11,21 @@ import dataclasses
 import inspect
 import re
 import symtable
+import types
 import warnings
-from collections.abc import Container, Iterator, Mapping
-from typing import Final, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal
 
 from nbfunctions.errors import CellSyntaxError, EntrypointNotFound, UndefinedNames
 from nbfunctions.options import identifier
 
-__all__ = ["Cell", "Shape", "read_cell", "signature_of"]
+__all__ = ["NOTHING", "Cell", "Shape", "read_cell", "signature_of"]
 
 Shape = Literal["response", "context", "plain", "unknown"]
 """How a handler is called (experience: handlers); ``unknown`` where only running the code could tell."""
+
+NOTHING: Final[Mapping[str, Any]] = types.MappingProxyType({})
+"""The namespace of no notebook."""
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -48,7 +52,9 @@ class Cell:
     notes: tuple[str, ...] = ()
 
 
-def read_cell(source: str, function_id: str, entrypoint: str | None = None, namespace: Container[str] = ()) -> Cell:
+def read_cell(
+    source: str, function_id: str, entrypoint: str | None = None, namespace: Mapping[str, Any] = NOTHING
+) -> Cell:
     """Return what ``source`` is.
 
     ``namespace`` is the notebook's, to tell a name that stands in another cell from one that stands nowhere.
@@ -100,7 +106,7 @@ def _syntax_message(source: str, error: SyntaxError) -> str:
 # -- names --------------------------------------------------------------------------------------------------
 
 
-def _check_names(tree: ast.Module, top: symtable.SymbolTable, namespace: Container[str]) -> list[str]:
+def _check_names(tree: ast.Module, top: symtable.SymbolTable, namespace: Mapping[str, Any]) -> list[str]:
     """Raise for names that nothing defines; return notes."""
     star = next((node for node in ast.walk(tree) if _is_star(node)), None)
     if isinstance(star, ast.ImportFrom):
@@ -191,19 +197,26 @@ def _evaluated_outside(node: ast.AST) -> list[ast.AST]:
     return [child for child in outside if child is not None]
 
 
-def _missing_message(places: Mapping[str, int], namespace: Container[str]) -> str:
+def _missing_message(places: Mapping[str, int], namespace: Mapping[str, Any]) -> str:
     ordered = sorted((line, name) for name, line in places.items())
     listed = ", ".join(f"{name!r} (cell line {line})" for line, name in ordered)
-    here = [name for _, name in ordered if name in namespace and name not in NOTEBOOK_ONLY]
     message = f"nothing in the cell defines {listed}"
-    if here:
-        names = ", ".join(repr(name) for name in here)
-        verb = "exists" if len(here) == 1 else "exist"
-        message += (
-            f"; {names} {verb} in this notebook, but a function takes only its own cell along: "
-            "define it in the cell, or pass it as an argument"
-        )
-    return message
+    here = [name for _, name in ordered if name in namespace and name not in NOTEBOOK_ONLY]
+    if not here:
+        return message
+    names = ", ".join(repr(name) for name in here)
+    verb, them, arguments = ("exists", "it", "an argument") if len(here) == 1 else ("exist", "them", "arguments")
+    imports = [_import_of(name, namespace[name]) for name in here if inspect.ismodule(namespace[name])]
+    step = (
+        f"put {', '.join(imports)} into it" if imports else f"define {them} in the cell, or pass {them} as {arguments}"
+    )
+    if imports and len(imports) < len(here):
+        step += ", and define the others there or pass them as arguments"
+    return f"{message}; {names} {verb} in this notebook, but a function takes only its own cell along: {step}"
+
+
+def _import_of(name: str, module: types.ModuleType) -> str:
+    return f"'import {name}'" if module.__name__ == name else f"'import {module.__name__} as {name}'"
 
 
 # -- entry point --------------------------------------------------------------------------------------------

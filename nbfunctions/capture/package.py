@@ -10,11 +10,12 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Container
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nbfunctions import archive
-from nbfunctions.capture.cell import Cell, Shape, read_cell
+from nbfunctions.capture.cell import NOTHING, Cell, Shape, read_cell
 from nbfunctions.capture.receipt import Item, Receipt
 from nbfunctions.capture.requirements import Pin, find_imports, pin_imports, read_requirements
 from nbfunctions.options import Options
@@ -57,7 +58,7 @@ class Package:
 
 
 def package_cell(
-    body: str, options: Options, *, origin: Origin | None = None, namespace: Container[str] = ()
+    body: str, options: Options, *, origin: Origin | None = None, namespace: Mapping[str, Any] = NOTHING
 ) -> Package:
     """Return the package of a cell whose text below the ``%%function`` line is ``body``.
 
@@ -69,7 +70,7 @@ def package_cell(
     return package_source(source, options, origin=origin, namespace=namespace)
 
 
-def package_source(source: str, options: Options, *, origin: Origin, namespace: Container[str] = ()) -> Package:
+def package_source(source: str, options: Options, *, origin: Origin, namespace: Mapping[str, Any] = NOTHING) -> Package:
     """Return the package of a whole ``main.py``."""
     cell = read_cell(source, options.id, options.entrypoint, namespace)
     text, pins, why = _requirements(cell, options.requirements)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email.message
+import sys
 from typing import Any
 
 import pytest
@@ -126,6 +128,16 @@ def test_a_name_of_another_cell_is_said_to_stand_in_the_notebook() -> None:
         read("def f():\n    return rates, nowhere", namespace={"rates": 1})
     assert "'rates' exists in this notebook, but a function takes only its own cell along" in str(raised.value)
     assert "'nowhere' exist" not in str(raised.value)
+    assert str(raised.value).endswith("define it in the cell, or pass it as an argument")
+
+
+def test_a_module_that_another_cell_imports_is_answered_with_its_import() -> None:
+    with pytest.raises(
+        UndefinedNames, match=r"only its own cell along: put 'import email.message as em', 'import sys' into it$"
+    ):
+        read("def f():\n    return em, sys", namespace={"em": email.message, "sys": sys})
+    with pytest.raises(UndefinedNames, match="put 'import sys' into it, and define the others there or pass them"):
+        read("def f():\n    return rates, sys", namespace={"rates": 1, "sys": sys})
 
 
 def test_a_star_import_switches_the_check_off_and_says_so() -> None:

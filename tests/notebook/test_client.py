@@ -106,6 +106,9 @@ def test_a_wrong_key_and_a_wrong_project_are_refused(client: Client) -> None:
         assert stranger.health_version() == client.health_version() != ""
         with pytest.raises(errors.GeneralUnauthorizedScope, match="missing scope"):
             stranger.functions.list()
+        with pytest.raises(errors.GeneralUnauthorizedScope, match="missing scope"):
+            stranger.check_key()
+    client.check_key()
     with Client(client.endpoint, "nowhere", "wrong") as stranger, pytest.raises(errors.ProjectNotFound):
         stranger.functions.list()
 
@@ -212,6 +215,16 @@ def test_a_server_that_does_not_answer_in_time_is_one_line(answering: Callable[[
     with Client(answering(None), "default", "key") as client, pytest.raises(errors.ConnectionFailed) as raised:
         client.request("GET", "/functions", dict, timeout=0.2)
     assert "within 0.2 s" in str(raised.value)
+
+
+def test_a_server_that_breaks_off_may_have_done_what_was_asked(answering: Callable[[bytes | None], str]) -> None:
+    with Client(answering(b""), "default", "key") as client:
+        with pytest.raises(
+            errors.ConnectionFailed, match=r"broke off before it answered \(.*look before you ask again"
+        ):
+            client.executions.create("f")
+        with pytest.raises(errors.ConnectionFailed, match="no server answers at"):
+            client.functions.list()
 
 
 def test_an_unknown_error_type_keeps_its_code(answering: Callable[[bytes | None], str]) -> None:

@@ -157,3 +157,10 @@ def test_a_since_that_cannot_be_is_refused(since: str) -> None:
 def test_an_unknown_status_or_trigger_is_refused_before_anything_is_asked(name: str, value: str) -> None:
     with pytest.raises(SettingInvalid, match=f"{name}: expected one of .*, found '{value}'"):
         frames.check_filters(**{name: value})
+
+
+def test_a_limit_below_zero_is_refused_before_anything_is_asked(client: Client) -> None:
+    with pytest.raises(SettingInvalid, match="limit: expected 0 or more, found -1"):
+        frames.executions(client, limit=-1)
+    with pytest.raises(SettingInvalid, match="limit: expected 0 or more, found -1"):
+        frames.deployments(client, "nowhere", limit=-1)

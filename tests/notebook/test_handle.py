@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ from nbfunctions.calls import data_of, data_of_arguments
 from nbfunctions.capture.package import package_cell
 from nbfunctions.client import Client
 from nbfunctions.deploy import Deployed, deploy
-from nbfunctions.errors import BuildFailed, FunctionFailed, FunctionNotFound, PackageError, SettingInvalid
+from nbfunctions.errors import (
+    BuildFailed,
+    DeploymentNotFound,
+    FunctionFailed,
+    FunctionNotFound,
+    PackageError,
+    SettingInvalid,
+)
 from nbfunctions.handle import FunctionHandle, get, publish
 from nbfunctions.options import options_from
 
@@ -84,10 +92,10 @@ def test_a_failure_points_at_the_line_of_the_cell(client: Client) -> None:
     adds = make(PLAIN, "adds")
     with pytest.raises(FunctionFailed) as raised:
         adds(-1)
-    assert str(raised.value).startswith("adds failed in your code, cell line 6: ValueError: a is -1 (execution ")
+    assert str(raised.value).startswith("adds failed in your code, cell line 7: ValueError: a is -1 (execution ")
     assert "\n" not in str(raised.value)
     (note,) = raised.value.__notes__
-    assert 'File "%%function adds", line 6, in adds' in note
+    assert 'File "%%function adds", line 7, in adds' in note
 
 
 def test_dataframes_come_back_as_they_were(client: Client) -> None:
@@ -162,6 +170,8 @@ def test_rolling_back_activates_the_deployment_before(client: Client) -> None:
     assert two() == 1
     with pytest.raises(SettingInvalid, match="no earlier deployment that is ready"):
         two.rollback()
+    with pytest.raises(DeploymentNotFound, match="f has no deployment 'nowhere'; %deployments f lists them"):
+        two.rollback("nowhere")
     assert two.rollback(client.deployments.list("f", order_type="DESC").deployments[0].id)() == 2
 
 
@@ -170,6 +180,8 @@ def test_not_activating_keeps_the_active_one(client: Client) -> None:
     two = make("def f():\n    return 2\n", "f", no_activate=True)
     assert two.function.deployment == one.function.deployment
     assert "ready, not active" in repr(two)
+    assert two.deployed is not None
+    assert f"%function_rollback f {two.deployed.deployment.id}" in repr(two)
     assert two() == 1
 
 
@@ -177,16 +189,21 @@ def test_a_build_that_fails_says_its_last_line_and_keeps_the_active_deployment(c
     one = make("def f():\n    return 1\n", "f")
     file = tmp_path / "bad.txt"
     file.write_text("no-such-package-of-ours==9.9.9\n")
-    with pytest.raises(BuildFailed, match=r"f: the build of deployment \w+ failed: "):
-        make("def f():\n    return 2\n", "f", requirements=str(file))
-    assert client.functions.get("f").deployment == one.function.deployment
+    stays = f"deployment {one.function.deployment} stays active"
+    with pytest.raises(BuildFailed, match=rf"f: the build of deployment \w+ failed: .*\({stays}\)\n"):
+        make("def f():\n    return 2\n", "f", requirements=str(file), timeout=40)
+    after = client.functions.get("f")
+    assert (after.deployment, after.timeout) == (one.function.deployment, one.function.timeout)
     assert one() == 1
+    with pytest.raises(BuildFailed, match=r"\(nothing is active\)\n"):
+        make("def g():\n    return 2\n", "g", requirements=str(file))
 
 
 def test_a_refused_upload_leaves_nothing_and_puts_settings_back(client: Client) -> None:
     package_options = options_from("big", {"timeout": 5})
     package = package_cell("def big():\n    return 1\n", package_options)
-    huge = dataclasses.replace(package, archive=os.urandom(31_000_000))
+    content = os.urandom(31_000_000)
+    huge = dataclasses.replace(package, archive=content, digest=hashlib.sha256(content).hexdigest())
     with pytest.raises(nbfunctions.Error, match="File size not allowed"):
         deploy(client, huge, package_options, quiet)
     with pytest.raises(FunctionNotFound):
@@ -222,6 +239,20 @@ def test_the_decorator_deploys_the_function_below(client: Client, tmp_path: Path
     assert (twice.function.timeout, twice.local(5)) == (4, "10")
 
 
+def test_a_deleted_function_says_so(client: Client) -> None:
+    handle = make("def f():\n    return 1\n", "f")
+    handle.delete()
+    assert repr(handle) == "f: deleted"
+    with pytest.raises(FunctionNotFound, match="there is no function 'f'; %functions lists"):
+        handle()
+
+
+def test_a_limit_that_was_hit_is_named_with_what_helps(client: Client) -> None:
+    sleeps = make("import time\ndef sleeps():\n    time.sleep(30)\n", "sleeps", timeout=1)
+    with pytest.raises(FunctionFailed, match=r"no answer within 1\S* s; %function sleeps --timeout SECONDS"):
+        sleeps()
+
+
 def test_a_function_from_elsewhere_has_no_code_here(client: Client) -> None:
     make(PLAIN, "adds")
     found = get(client, "adds")
@@ -235,6 +266,7 @@ def test_a_function_from_elsewhere_has_no_code_here(client: Client) -> None:
 def test_the_card_escapes_what_others_wrote(client: Client) -> None:
     handle = make("def f():\n    return '<script>alert(1)</script>'\n", "f", var={"<b>": "secret-value"})
     card = handle.settings(name="<script>alert(2)</script>")._repr_html_()
+    assert card is not None
     assert "<script>" not in card
     assert "<b>" not in card
     assert "secret-value" not in card + repr(handle)

@@ -78,8 +78,11 @@ def test_progress_is_one_display_replaced_in_place(client: Client) -> None:
     [
         ("%%function hello\ndef main(req, res):\n    return nothing", "'nothing' (cell line 3)"),
         ("\n\n%%function hello\ndef main(req, res:\n  pass", "cell line 4: '(' was never closed"),
-        ("%%function hello --tiemout 3\ndef main(req, res): ...", "unrecognized arguments"),
-        ("%execute nowhere", "Function not found"),
+        (
+            "%%function hello --tiemout 3\ndef main(req, res): ...",
+            "there is no option '--tiemout'; did you mean --timeout?",
+        ),
+        ("%execute nowhere", "there is no function 'nowhere'"),
     ],
 )
 def test_run_all_stops_at_bad_input(client: Client, home: Path, cell: str, said: str) -> None:

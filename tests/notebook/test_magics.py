@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from IPython.core.completer import provisionalcompleter
 
 from nbfunctions.capture.receipt import Receipt
 from nbfunctions.client import Client
@@ -70,6 +71,7 @@ def test_lists_are_dataframes(shell: Any, client: Client) -> None:
 def test_the_handles_name_and_id_may_differ_from_the_functions(shell: Any, client: Client) -> None:
     handle = run(shell, "%%function my-report --id report.v2\ndef compute(n: int = 1):\n    return n\n")
     assert (handle.id, handle.name) == ("report.v2", "my-report")
+    assert "next        my_report(...)   %execute report.v2 DATA" in repr(handle)
     assert run(shell, "my_report(3)") == 3
     assert run(shell, "%execute my_report").response == "1"
     assert run(shell, "%execute report.v2").response == "1"
@@ -115,6 +117,32 @@ def test_local_runs_the_cell_here_too(shell: Any, client: Client, capsys: pytest
     assert isinstance(shell.user_ns["f"], FunctionHandle)
 
 
+def test_a_cell_that_fails_here_is_deployed_and_its_line_is_shown(
+    shell: Any, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = failure(shell, capsys, "%%function f --local\ndef f(): ...\n1 / 0\n")
+    assert "line 3" in shown
+    assert "nbfunctions/magics.py" not in shown
+    assert shown.endswith("UsageError: f is deployed, but running its cell here failed, as shown above")
+    assert isinstance(shell.user_ns["f"], FunctionHandle)
+
+
+def test_an_execution_shows_what_became_of_it(shell: Any, client: Client) -> None:
+    run(shell, "%%function f\ndef f(text: str = '<b>'):\n    print('<i>')\n    return [text][len(text) - 3]\n")
+    data, _ = shell.display_formatter.format(run(shell, "%execute f"))
+    assert re.match(
+        r"execution \w+ of f: completed, status 200, .+\nresponse: \"<b>\"\nstdout: <i>$", data["text/plain"]
+    )
+    assert "<b>" not in data["text/html"]
+    assert "<i>" not in data["text/html"]
+    data, _ = shell.display_formatter.format(run(shell, '%execute f {"text": "a"}'))
+    assert re.match(r"execution \w+ of f: failed in your code, ", data["text/plain"])
+    assert 'File "%%function f", line 4, in f' in data["text/plain"]
+    data, _ = shell.display_formatter.format(run(shell, "%execute f --async"))
+    assert data["text/plain"].splitlines()[0].endswith("of f: waiting")
+    assert data["text/plain"].splitlines()[1] == "next: %executions f"
+
+
 def test_not_waiting_returns_while_the_build_goes_on(shell: Any, client: Client) -> None:
     handle = run(shell, "%%function f --no-wait\ndef f():\n    return 1\n")
     assert handle.deployed.deployment.status in ("processing", "building", "ready")
@@ -127,7 +155,9 @@ def test_rollback_and_delete(shell: Any, client: Client, capsys: pytest.CaptureF
     assert run(shell, "f()") == 1
     shown = failure(shell, capsys, "%function_delete f")
     assert shown == ("UsageError: this deletes f with its deployments and executions: %function_delete f --yes")
+    capsys.readouterr()
     assert run(shell, "%function_delete f --yes") is None
+    assert capsys.readouterr().out == "f is deleted, with its deployments and executions\n"
     assert client.functions.list().total == 0
 
 
@@ -145,8 +175,14 @@ def test_connecting_says_where_and_never_shows_the_key(
 
 
 BAD_INPUT = [
-    ("%%function hello --timeuot 3\ndef main(req, res): ...", "UsageError: unrecognized arguments: --timeuot 3"),
-    ("%%function hello --timeout soon\ndef main(req, res): ...", "argument --timeout: invalid int value: 'soon'"),
+    (
+        "%%function hello --timeuot 3\ndef main(req, res): ...",
+        "%%function: there is no option '--timeuot'; did you mean --timeout?",
+    ),
+    (
+        "%%function hello --timeout soon\ndef main(req, res): ...",
+        "%%function: --timeout: expected a whole number, found 'soon'",
+    ),
     ("%%function hello --timeout 0\ndef main(req, res): ...", "--timeout: expected a whole number above 0, found 0"),
     ("%%function hello --timeout 100000\ndef main(req, res): ...", "Invalid timeout: Value must be a valid range"),
     ("%%function hello --runtime cobol-85\ndef main(req, res): ...", "Invalid runtime: Value must be one of (python-"),
@@ -169,16 +205,19 @@ BAD_INPUT = [
     ("%%function class\ndef main(req, res): ...", "give the handle one with --out VAR"),
     ("%%function\ndef main(req, res): ...", "%%function needs a name; try %%function hello"),
     ("%%function hello\n", "cell body is empty"),
+    ("%function hello --id other", "there is no function 'other'"),
     ("%function nowhere", "there is no function 'nowhere'; %functions lists those there are"),
     ("%function hello folder/", "folders, files and notebooks can't be deployed yet"),
     ("%function hello --no-wait", "--no-wait belongs to a deployment"),
     ("%execute", "%execute needs a name; try %execute hello"),
-    ("%execute nowhere", "FunctionNotFound: Function not found"),
+    ("%execute nowhere", "FunctionNotFound: there is no function 'nowhere'; %functions lists those there are"),
     ("%execute nowhere --asnyc", "there is no option '--asnyc'"),
     ("%execute nowhere --from-var nothing", "the notebook has no such variable"),
     ("%deployments", "%deployments needs a name; try %deployments hello"),
-    ("%deployments nowhere", "FunctionNotFound: Function not found"),
-    ("%executions nowhere", "FunctionNotFound: Function not found"),
+    ("%execute nowhere --timeout 0", "%execute: --timeout: expected a whole number above 0, found 0"),
+    ("%deployments nowhere", "there is no function 'nowhere'"),
+    ("%executions nowhere", "there is no function 'nowhere'"),
+    ("%runtimes x", "%runtimes: one word too many: 'x'; %runtimes? explains its arguments"),
     ("%executions --status done", "status: expected one of waiting, processing, completed, failed, found 'done'"),
     ("%executions --since yesterday", "since: expected a span as 7d"),
     ("%executions --limit -1", "limit: expected 0 or more, found -1"),
@@ -252,6 +291,7 @@ def test_loading_prints_nothing_and_unloading_takes_everything_back(
     before = len(shell.Completer.custom_matchers)
     run(shell, "%unload_ext nbfunctions")
     assert all(name not in shell.magics_manager.magics["line"] for name in magic_names())
+    assert "Execution(" in shell.display_formatter.format(Execution(id="x"))[0]["text/plain"]
     assert len(shell.Completer.custom_matchers) == before - 1
     capsys.readouterr()
     run(shell, "%load_ext nbfunctions")
@@ -262,8 +302,8 @@ def test_loading_prints_nothing_and_unloading_takes_everything_back(
 
 
 def complete(shell: Any, line: str) -> list[str]:
-    _, found = shell.complete(None, line, len(line))
-    return list(found)
+    with provisionalcompleter():
+        return [completion.text for completion in shell.Completer.completions(line, len(line))]
 
 
 def test_names_options_and_values_are_completed(shell: Any, client: Client) -> None:

@@ -38,8 +38,9 @@ def to_json(value: Any, *, sort_keys: bool = False, ensure_ascii: bool = False) 
     try:
         return json.dumps(value, default=plain, allow_nan=False, **options)
     except (TypeError, ValueError):
-        # Slower, and only for values with NaN or with keys that aren't text.
-        return json.dumps(_tree(value, ()), allow_nan=False, **options)
+        pass  # and what the slower way below raises stands alone, not "during handling of" this
+    # Only for values with NaN or with keys that aren't text.
+    return json.dumps(_tree(value, ()), allow_nan=False, **options)
 
 
 def plain(value: Any) -> Any:
