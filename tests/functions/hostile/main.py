@@ -92,7 +92,8 @@ def speak(kind):
         "deep": frame(b"[" * 4000),
         "not utf-8": frame(b'{"type":"answer","layer":"\xff"}'),
         "hello": frame(b'{"type":"hello"}'),
-        "two answers": frame(b'{"type":"answer","status":200}', b"one") + frame(b'{"type":"answer","status":200}', b"two"),
+        "two answers": frame(b'{"type":"answer","status":200}', b"one")
+        + frame(b'{"type":"answer","status":200}', b"two"),
         "half": frame(b'{"type":"answer"}')[:-3],
     }
     os.write(channel(), pieces[kind])

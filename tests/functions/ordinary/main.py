@@ -20,7 +20,8 @@ def main():
     with tempfile.NamedTemporaryFile() as file:
         return {
             "localhost": socket.getaddrinfo("localhost", 80, socket.AF_INET)[0][4][0],
-            "certificates": len(ssl.create_default_context().get_ca_certs()) > 0 or not os.path.exists("/etc/ssl/certs"),
+            "certificates": len(ssl.create_default_context().get_ca_certs()) > 0
+            or not os.path.exists("/etc/ssl/certs"),
             "user": getpass.getuser(),
             "processes": squares[:2],
             "threads": len(threads),
