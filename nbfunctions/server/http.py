@@ -1,4 +1,4 @@
-"""uvicorn, as this server uses it: one write an answer, signals left alone, a word on when nobody waits any more."""
+"""uvicorn, as this server uses it: one write an answer, signals left alone, an end that waits for nobody."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["HttpServer"]
 
 
 class HttpServer(uvicorn.Server):
-    """Answers HTTP for an ASGI application until ``should_exit``."""
+    """Answers HTTP for an ASGI application until :meth:`refuse` is called."""
 
     def __init__(self, app: Any, *, stop_timeout: float) -> None:
         super().__init__(
@@ -33,13 +33,19 @@ class HttpServer(uvicorn.Server):
         )
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
-        """Leave signals alone; whoever runs this sets ``should_exit``."""
+        """Leave signals alone; whoever runs this calls :meth:`refuse`."""
         return contextlib.nullcontext()
 
-    async def idle(self) -> None:
-        """Return when no request is being answered."""
-        while self.server_state.tasks:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.02)
+    def refuse(self) -> None:
+        """Take no more connections and requests, at once; ``serve`` returns when those that have come are answered."""
+        for server in self.servers:
+            server.close()
+        connections: list[Any] = list(self.server_state.connections)
+        for connection in connections:
+            connection.shutdown()
+            if connection.cycle is not None and connection.cycle.more_body:  # the rest may never come
+                connection.transport.close()
+        self.should_exit = True
 
 
 class _Protocol(HttpToolsProtocol):

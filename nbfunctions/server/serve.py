@@ -24,6 +24,8 @@ from nbfunctions.settings import Settings
 
 __all__ = ["serve"]
 
+log = logging.getLogger("nbfunctions")
+
 GRACE = 5
 """Seconds that answers on their way may take once everything has ended."""
 
@@ -51,6 +53,8 @@ async def _serve(settings: Settings, listener: socket.socket, ready_file: Path |
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    if settings.sandbox == "none":
+        log.warning("functions run without isolation (--sandbox none): for trusted code only")
     async with Server(settings) as server:
         project, key = await first_access(server.store, settings.data_dir)
         http = HttpServer(App(server), stop_timeout=settings.stop_timeout + GRACE)
@@ -69,11 +73,9 @@ async def _serve(settings: Settings, listener: socket.socket, ready_file: Path |
                 [answering, stop := asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED
             )
             stop.cancel()
-        # New connections are refused from here on; requests that are being answered go on while executions may.
-        http.should_exit = True
-        ending = asyncio.create_task(server.stop(settings.stop_timeout, http.idle))
-        await answering
-        await ending
+        # Nothing new is taken from here on; requests that have come are answered, and executions go on while they may.
+        http.refuse()
+        await server.stop(settings.stop_timeout, lambda: asyncio.shield(answering))
 
 
 @contextlib.contextmanager
@@ -108,8 +110,9 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise SettingInvalid(f"--host: can't listen on {where}: {error.strerror or error}") from None
+    except (OSError, UnicodeError) as error:  # a name that no host can have
+        reason = getattr(error, "strerror", None) or error
+        raise SettingInvalid(f"--host: can't listen on {where}: {reason}") from None
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

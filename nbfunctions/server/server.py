@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from nbfunctions.errors import SettingInvalid
 from nbfunctions.executor.executor import Executor
 from nbfunctions.executor.local import LocalExecutor
 from nbfunctions.server.artifacts import Artifacts, Upload
@@ -47,12 +48,15 @@ class Server:
 
     async def __aenter__(self) -> Server:
         """Start; raises ``SandboxUnavailable`` or ``SettingInvalid`` when this host or directory can't do it."""
-        await self.executor.start()
         try:
+            await self.executor.start()
             await self.store.open()
             self.artifacts.open()
             # Nobody else has this data directory: whoever held a lease is dead.
             await self.store.expire_leases(math.inf)
+        except OSError as error:
+            await self.executor.stop()
+            raise SettingInvalid(f"--data-dir: {error.filename} can't be used: {error.strerror}") from None
         except BaseException:
             await self.executor.stop()
             raise
