@@ -297,8 +297,8 @@ async def test_executions_left_of_deleted_functions_are_deleted(tmp_path: Path) 
     def left() -> list[tuple[object, ...]]:
         return rows(tmp_path, "SELECT (SELECT count(*) FROM executions), (SELECT count(*) FROM deleted_functions)")
 
-    async def until_nothing_is_left() -> None:
-        while left() != [(0, 0)]:  # noqa: ASYNC110 - nobody tells
+    async def until_left_is(executions: int) -> None:
+        while left() != [(executions, 0)]:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
 
     store = SqliteStore(tmp_path)
@@ -318,8 +318,9 @@ async def test_executions_left_of_deleted_functions_are_deleted(tmp_path: Path) 
     assert left() > [(count, 0)]
     again = SqliteStore(tmp_path)
     await again.open()
+    await asyncio.wait_for(until_left_is(count), 10)
     await again.delete_function(PROJECT, "b")
-    await asyncio.wait_for(until_nothing_is_left(), 10)
+    await asyncio.wait_for(until_left_is(0), 10)
     await again.close()
 
 

@@ -265,12 +265,16 @@ async def test_a_function_with_many_executions_is_gone_at_once(store: Store) -> 
     await make_ready(store, "neighbour", "its")
     await asyncio.gather(*(start(store, execution()) for _ in range(1200)))
     await accept(store, execution())
-    kept = await start(store, execution("neighbour", "its"))
+    running = await start(store, execution())
+    neighbour = await accept(store, execution("neighbour", "its"))
     await store.delete_function(PROJECT, "hello")
-    assert await store.claim_executions("other", 9, NOW + 30, NOW) == []
+    finishing = store.finish_execution(running.id, "owner", DONE, NOW)
+    claims, finished = await asyncio.gather(store.claim_executions("other", 1, NOW + 30, NOW), finishing)
+    assert [claim.execution.id for claim in claims] == [neighbour.id]
+    assert finished is None
     await make_function(store)
     assert (await store.list_executions(PROJECT, "hello", Page())).total == 0
-    assert await store.finish_execution(kept.id, "owner", DONE, NOW) is not None
+    assert await store.finish_execution(neighbour.id, "other", DONE, NOW) is not None
 
 
 async def test_digests_are_given_back_when_the_last_deployment_of_any_project_is_gone(store: Store) -> None:
@@ -589,6 +593,52 @@ async def test_an_execution_has_one_result(store: Store) -> None:
     failed = Outcome(status="failed", status_code=500, layer="limit")
     assert await store.finish_execution(made.id, "owner", failed, NOW + 5) is None
     assert await store.get_execution(PROJECT, "hello", made.id) == finished
+
+
+async def test_a_short_execution_is_accepted_and_finished_at_once(store: Store) -> None:
+    await make_ready(store)
+    given = execution(read=("user:u1",))
+    recorded = await store.record_execution(
+        PROJECT, given, DONE, data="input", user_id="u1", now=NOW - 10, ended=NOW + 0.5
+    )
+    assert recorded == replace(
+        given,
+        updated_at=int(NOW + 0.5),
+        status="completed",
+        status_code=201,
+        response='{"ok":true}\n',
+        response_type="json",
+        stdout="printed",
+        stderr="warned",
+        time=0.0123,
+        queued=0.5,
+        cold=True,
+    )
+    assert await store.get_execution(PROJECT, "hello", given.id) == recorded
+    assert (await store.list_executions(PROJECT, "hello", Page(), ["user:u1"])).executions == (recorded,)
+    assert await store.claim_executions("owner", 9, NOW + 30, NOW) == []
+    assert await store.expire_leases(math.inf) == 0
+    assert await store.finish_execution(given.id, "", DONE, NOW) is None
+    assert await store.delete_executions(NOW - 5) == 1
+
+
+async def test_a_short_execution_of_a_function_that_was_deleted_is_not_recorded(store: Store) -> None:
+    with pytest.raises(FunctionNotFound):
+        await store.record_execution(PROJECT, execution(), DONE, data="", now=NOW, ended=NOW)
+    await make_function(store)
+    assert (await store.list_executions(PROJECT, "hello", Page())).total == 0
+
+
+async def test_a_long_answer_is_kept_whole(store: Store) -> None:
+    await make_ready(store)
+    outcome = replace(DONE, response="é" * (OUTPUT_LIMIT // 2), stdout="x" * OUTPUT_LIMIT)
+    recorded = await store.record_execution(PROJECT, execution(), outcome, data="", now=NOW, ended=NOW)
+    made = await start(store, execution())
+    finished = await store.finish_execution(made.id, "owner", outcome, NOW)
+    assert finished is not None
+    for one in (recorded, finished):
+        assert (one.response, one.stdout) == (outcome.response, outcome.stdout)
+        assert await store.get_execution(PROJECT, "hello", one.id) == one
 
 
 async def test_only_the_owner_may_finish_an_execution(store: Store) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from nbfunctions.server.store.sqlite import database
-from nbfunctions.server.store.sqlite.writer import BATCH, Writer
+from nbfunctions.server.store.sqlite import database, writer
+from nbfunctions.server.store.sqlite.writer import BATCH, BRIEF_BATCH, Writer
 
 
 class Bench:
     """A writer over a small table, what it says to SQLite, and a second connection that sees only commits."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, here: bool = False) -> None:
         self.statements: list[str] = []
         connection = database.connect(file)
         connection.execute("PRAGMA journal_mode = WAL")
@@ -26,7 +26,7 @@ class Bench:
             "CREATE TABLE numbers (n UNIQUE, parent REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED)"
         )
         connection.set_trace_callback(self.statements.append)
-        self.writer = Writer(connection)
+        self.writer = Writer(connection, database.connect(file) if here else None)
         self.reader = database.connect(file)
 
     def numbers(self) -> list[int]:
@@ -191,3 +191,96 @@ async def test_closing_finishes_what_waits_and_refuses_more(bench: Bench) -> Non
     assert [write.result() for write in writes] == list(range(10))
     assert bench.numbers() == list(range(10))
     assert not any(thread.name == "nbfunctions-store-writer" for thread in threading.enumerate())
+
+
+async def test_what_was_asked_for_in_the_turn_of_closing_is_finished(bench: Bench) -> None:
+    write = bench.writer.write(insert, 1)
+    await bench.writer.close()
+    assert write.result() == 1
+
+
+# -- brief changes --------------------------------------------------------------------------------------
+
+LOOP, THREAD = "MainThread", "nbfunctions-store-writer"
+
+
+def where(db: sqlite3.Connection, number: int) -> str:
+    insert(db, number)
+    return threading.current_thread().name
+
+
+@pytest.fixture
+async def brief(tmp_path: Path) -> AsyncIterator[Bench]:
+    made = Bench(tmp_path / "file.sqlite", here=True)
+    yield made
+    await made.writer.close()
+    made.reader.close()
+
+
+async def test_a_brief_change_is_committed_by_the_loop_when_nothing_is_in_front_of_it(brief: Bench) -> None:
+    write = brief.writer.write
+    assert await write(where, 1, brief=True) == LOOP
+    assert brief.numbers() == [1]
+    assert await write(where, 2) == THREAD
+    assert await write(where, 3, brief=True, durable=True) == THREAD
+    assert set(await asyncio.gather(write(where, 4, brief=True), write(where, 5))) == {THREAD}
+    assert await asyncio.gather(*(write(where, 10 + n, brief=True) for n in range(BRIEF_BATCH))) == [LOOP] * BRIEF_BATCH
+    too_many = await asyncio.gather(*(write(where, 100 + n, brief=True) for n in range(BRIEF_BATCH + 1)))
+    assert too_many == [THREAD] * (BRIEF_BATCH + 1)
+
+
+async def test_a_brief_change_does_not_overtake_what_the_thread_has(brief: Bench) -> None:
+    go_on = brief.hold()
+    await asyncio.sleep(0.01)
+    before = brief.writer.write(where, 1)
+    await asyncio.sleep(0.01)
+    after = brief.writer.write(where, 2, brief=True)
+    await asyncio.sleep(0.01)
+    assert not after.done()
+    go_on.set()
+    assert set(await asyncio.gather(before, after)) == {THREAD}
+    assert [n for (n,) in brief.reader.execute("SELECT n FROM numbers ORDER BY rowid")] == [1, 2]
+    assert await brief.writer.write(where, 3, brief=True) == LOOP
+
+
+async def test_the_loop_does_not_wait_for_another_process_that_writes(brief: Bench) -> None:
+    brief.reader.execute("BEGIN IMMEDIATE")
+    write = brief.writer.write(where, 1, brief=True)
+    began = asyncio.get_running_loop().time()
+    await asyncio.sleep(0.05)
+    assert asyncio.get_running_loop().time() - began < 1
+    assert not write.done()
+    brief.reader.execute("ROLLBACK")
+    assert await write == THREAD
+
+
+@pytest.mark.parametrize("neighbours", [0, 2])
+async def test_a_brief_change_that_fails_undoes_itself_and_nothing_else(brief: Bench, neighbours: int) -> None:
+    made = [brief.writer.write(where, number, brief=True) for number in range(neighbours)]
+    failing = brief.writer.write(insert_and_fail, 9, brief=True)
+    with pytest.raises(LookupError):
+        await failing
+    assert await asyncio.gather(*made) == [LOOP] * neighbours
+    assert brief.numbers() == list(range(neighbours))
+    assert await brief.writer.write(where, 9, brief=True) == LOOP
+
+
+async def test_a_brief_commit_that_fails_is_everybodys_error(brief: Bench) -> None:
+    writes = [brief.writer.write(insert, 1, brief=True), brief.writer.write(insert, 2, 404, brief=True)]
+    errors = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(error) for error in errors] == [sqlite3.IntegrityError] * 2
+    assert brief.numbers() == []
+    assert await brief.writer.write(where, 1, brief=True) == LOOP
+
+
+async def test_the_wal_begins_anew_however_much_the_loop_writes(brief: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "BRIEF_CHECKPOINT", 50)
+    for number in range(500):
+        await brief.writer.write(insert, number, brief=True)
+        if number % 25 == 0:
+            await asyncio.sleep(0.005)  # as a server does between requests
+    await brief.writer.write(insert, 500)
+    assert "PRAGMA wal_checkpoint(RESTART)" in brief.statements
+    _, pages, _ = brief.reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    assert pages < 400
+    assert brief.numbers() == list(range(501))
