@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,40 +16,21 @@ from nbfunctions import connection
 from nbfunctions.archive import pack
 from nbfunctions.client import Client
 from nbfunctions.models import Deployment, Function
+from tests.serving import ROOT, RUNTIME, clean_environment
 
-REPOSITORY = Path(__file__).parents[2]
-FUNCTIONS = Path(__file__).parents[1] / "functions"
+FUNCTIONS = ROOT / "tests" / "functions"
 POLLS = 400
-
-
-def user_environment(place: Path) -> dict[str, str]:
-    """Return the environment of a user whose home is ``place``; where packages come from stays as it is here."""
-    home = Path.home()
-    installing = {"UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR") or str(home / ".cache" / "uv")}
-    configured = [home / ".config" / "pip" / "pip.conf", home / ".pip" / "pip.conf"]
-    if "PIP_CONFIG_FILE" not in os.environ:
-        installing.update(("PIP_CONFIG_FILE", str(file)) for file in configured if file.is_file())
-    return {
-        "HOME": str(place),
-        "XDG_DATA_HOME": str(place / "data"),
-        "XDG_CONFIG_HOME": str(place / "config"),
-        "IPYTHONDIR": str(place / "ipython"),
-        "JUPYTER_CONFIG_DIR": str(place / "jupyter" / "config"),
-        "JUPYTER_DATA_DIR": str(place / "jupyter" / "data"),
-        "JUPYTER_RUNTIME_DIR": str(place / "jupyter" / "runtime"),
-        "PYTHONPATH": str(REPOSITORY),
-        **installing,
-    }
 
 
 @contextlib.contextmanager
 def user(place: Path) -> Iterator[Path]:
     """Be a user whose home is ``place`` for a while; their embedded server, if one was started, ends with it."""
+    environment = clean_environment(place)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in user_environment(place).items():
+        for name in os.environ.keys() - environment.keys():
+            patch.delenv(name)
+        for name, value in environment.items():
             patch.setenv(name, value)
-        for name in ("NBFUNCTIONS_ENDPOINT", "NBFUNCTIONS_PROJECT", "NBFUNCTIONS_KEY", "NBFUNCTIONS_DATA_DIR"):
-            patch.delenv(name, raising=False)
         (place / "ipython").mkdir(parents=True, exist_ok=True)
         try:
             yield place
@@ -77,7 +59,7 @@ def deployed(client: Client) -> Callable[..., Function]:
     """Deploys a folder of ``tests/functions`` by name, by nothing but the client, and waits until it is active."""
 
     def by_name(name: str, function_id: str | None = None, **settings: Any) -> Function:
-        made = client.functions.create(function_id or name, name, runtime=python_of(client), **settings)
+        made = client.functions.create(function_id or name, name, runtime=RUNTIME, **settings)
         wait_for_build(client, client.deployments.create(made.id, "main.py", packed(name), activate=True))
         return client.functions.get(made.id)
 
@@ -90,15 +72,8 @@ def packed(name: str) -> bytes:
     return pack({str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()})
 
 
-def python_of(client: Client) -> str:
-    """Return a Python runtime of the server."""
-    return next(runtime.id for runtime in client.functions.list_runtimes().runtimes if runtime.id.startswith("python"))
-
-
 def wait_for_build(client: Client, deployment: Deployment) -> Deployment:
     """Wait until a deployment is built."""
-    import time
-
     for _ in range(POLLS):
         deployment = client.deployments.get(deployment.function_id, deployment.id)
         if deployment.status in ("ready", "failed"):

@@ -15,19 +15,20 @@ from nbfunctions import errors
 from nbfunctions.archive import pack
 from nbfunctions.client import CHUNK, Client, _chunks
 from nbfunctions.models import Deployment, Execution, Function
-from tests.notebook.conftest import packed, python_of, wait_for_build
+from tests.notebook.conftest import packed, wait_for_build
+from tests.serving import RUNTIME
 
 Deploy = Callable[..., Function]
 
 
 def test_functions_are_made_listed_changed_and_deleted(client: Client) -> None:
     made = client.functions.create(
-        "shop", "Shop", ["role:all"], python_of(client), vars={"A": "1"}, schedule="0 6 * * *", timeout=20
+        "shop", "Shop", ["role:all"], RUNTIME, vars={"A": "1"}, schedule="0 6 * * *", timeout=20
     )
     assert isinstance(made, Function)
     assert (made.id, made.execute, made.vars, made.timeout) == ("shop", ("role:all",), {"A": "1"}, 20)
     assert client.functions.get("shop") == made
-    generated = client.functions.create("unique()", "Another", runtime=python_of(client))
+    generated = client.functions.create("unique()", "Another", runtime=RUNTIME)
     assert [f.id for f in client.functions.list().functions] == ["shop", generated.id]
     assert [f.id for f in client.functions.list(limit=1, cursor="shop").functions] == [generated.id]
     assert [f.id for f in client.functions.list(order_type="DESC", limit=1).functions] == [generated.id]
@@ -41,7 +42,7 @@ def test_functions_are_made_listed_changed_and_deleted(client: Client) -> None:
 
 
 def test_deployments_are_uploaded_activated_and_deleted(client: Client) -> None:
-    client.functions.create("hello", "hello", runtime=python_of(client), vars={"GREETING": "Hi"})
+    client.functions.create("hello", "hello", runtime=RUNTIME, vars={"GREETING": "Hi"})
     first = wait_for_build(client, client.deployments.create("hello", "main.py", packed("hello"), activate=True))
     second = wait_for_build(client, client.deployments.create("hello", "main.py", packed("hello")))
     assert isinstance(first, Deployment)
@@ -84,9 +85,9 @@ def test_archives_above_a_chunk_are_announced_by_the_contracts_ranges() -> None:
 
 
 def test_each_refusal_is_the_class_of_its_type(client: Client) -> None:
-    client.functions.create("hello", "hello", runtime=python_of(client))
+    client.functions.create("hello", "hello", runtime=RUNTIME)
     with pytest.raises(errors.FunctionAlreadyExists):
-        client.functions.create("hello", "hello", runtime=python_of(client))
+        client.functions.create("hello", "hello", runtime=RUNTIME)
     with pytest.raises(errors.GeneralArgumentInvalid, match="Invalid runtime: Value must be one of"):
         client.functions.create("other", "other", runtime="cobol-85")
     with pytest.raises(errors.DeploymentNotFound, match="Create a deployment before trying to execute"):

@@ -17,7 +17,7 @@ import pytest
 from nbfunctions import connection
 from nbfunctions.client import Client
 from nbfunctions.errors import ConnectionFailed, SettingInvalid
-from tests.notebook.conftest import REPOSITORY
+from tests.serving import ROOT
 
 CONNECT = "import nbfunctions; c = nbfunctions.connect(); c.functions.list(); print(c.endpoint)"
 
@@ -38,7 +38,7 @@ def servers_of(place: Path) -> list[int]:
 
 def test_five_processes_at_once_share_one_server(no_server: Path) -> None:
     command = [sys.executable, "-c", CONNECT]
-    five = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) for _ in range(5)]
+    five = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(5)]
     outputs = [process.communicate(timeout=60)[0].strip() for process in five]
     assert [process.returncode for process in five] == [0] * 5
     assert len(set(outputs)) == 1
@@ -65,7 +65,7 @@ def test_the_server_outlives_who_started_it_and_is_found_again(no_server: Path) 
 
 def test_the_connection_file_is_for_its_owner_only_and_the_server_is_detached(no_server: Path) -> None:
     connection.connect()
-    file = no_server / "jupyter" / "runtime" / "nbfunctions-server.json"
+    file = no_server / "runtime" / "nbfunctions-server.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     pid = json.loads(file.read_text())["pid"]
     assert os.getsid(pid) == pid
@@ -104,14 +104,14 @@ def test_stopping_returns_the_process_that_ended_and_is_safe_to_repeat(no_server
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"endpoint": "x"}', '{"pid": "x"}'])
 def test_a_connection_file_that_says_nothing_is_no_server(no_server: Path, content: str) -> None:
-    file = no_server / "jupyter" / "runtime" / "nbfunctions-server.json"
+    file = no_server / "runtime" / "nbfunctions-server.json"
     file.parent.mkdir(parents=True)
     file.write_text(content)
     assert connection.find_embedded() is None
 
 
 def test_someone_elses_process_id_is_no_server(no_server: Path) -> None:
-    file = no_server / "jupyter" / "runtime" / "nbfunctions-server.json"
+    file = no_server / "runtime" / "nbfunctions-server.json"
     file.parent.mkdir(parents=True)
     content = {"endpoint": "http://127.0.0.1:1/v1", "project": "p", "key": "k", "pid": os.getpid(), "data_dir": "/"}
     file.write_text(json.dumps(content))
@@ -132,7 +132,7 @@ def test_a_data_directory_that_another_server_owns_is_said(no_server: Path) -> N
         [sys.executable, "-m", "nbfunctions", "serve", "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        cwd=REPOSITORY,
+        cwd=ROOT,
     )
     try:
         assert owner.stdout is not None
@@ -149,7 +149,7 @@ def test_a_data_directory_that_another_server_owns_is_said(no_server: Path) -> N
 
 @pytest.fixture
 def profile_file(home: Path) -> Any:
-    file = home / "jupyter" / "config" / "nbfunctions.toml"
+    file = home / "config" / "nbfunctions.toml"
     file.parent.mkdir(parents=True, exist_ok=True)
     yield file
     file.unlink(missing_ok=True)

@@ -15,7 +15,8 @@ from nbfunctions import frames
 from nbfunctions.client import Client
 from nbfunctions.errors import FunctionNotFound, SettingInvalid
 from nbfunctions.models import EXECUTION_STATUSES, TRIGGERS, Function
-from tests.notebook.conftest import packed, python_of, wait_for_build
+from tests.notebook.conftest import packed, wait_for_build
+from tests.serving import RUNTIME
 
 Deploy = Callable[..., Function]
 
@@ -45,7 +46,7 @@ def check_columns(frame: pd.DataFrame, name: str) -> None:
 def test_columns_and_dtypes_are_the_same_empty_or_full(client: Client, deployed: Deploy) -> None:
     check_columns(frames.functions(client), "functions")
     check_columns(frames.executions(client), "executions")
-    client.functions.create("empty", "empty", runtime=python_of(client))
+    client.functions.create("empty", "empty", runtime=RUNTIME)
     check_columns(frames.deployments(client, "empty"), "deployments")
     check_columns(frames.executions(client, "empty"), "executions")
     deployed("hello", vars={"GREETING": "Hi"}, schedule="0 6 * * *")
@@ -66,7 +67,7 @@ def test_every_column_is_explained_in_the_docs() -> None:
 
 def test_functions_show_names_of_variables_only_and_times_with_zone(client: Client) -> None:
     client.functions.create(
-        "shop", "Shop", runtime=python_of(client), vars={"B": "secret", "A": "x"}, schedule="0 6 * * *", timeout=20
+        "shop", "Shop", runtime=RUNTIME, vars={"B": "secret", "A": "x"}, schedule="0 6 * * *", timeout=20
     )
     row = frames.functions(client).loc["shop"]
     assert row["vars"] == ("A", "B")

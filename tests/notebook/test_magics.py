@@ -107,7 +107,8 @@ def test_a_dry_run_shows_the_receipt_and_uploads_nothing(shell: Any, client: Cli
 
 def test_a_dry_run_needs_no_server(shell: Any, no_server: Path) -> None:
     run(shell, "%%function hello --dry-run\ndef main(req, res): ...\n")
-    assert not (no_server / "jupyter").exists()
+    assert not (no_server / "runtime").exists()
+    assert not (no_server / "data").exists()
 
 
 def test_local_runs_the_cell_here_too(shell: Any, client: Client, capsys: pytest.CaptureFixture[str]) -> None:
