@@ -53,6 +53,7 @@ def own_user(place: Path) -> Iterator[None]:
         "JUPYTER_DATA_DIR": str(place / "jupyter"),
         "JUPYTER_RUNTIME_DIR": str(place / "runtime"),
     }
+    place.mkdir(parents=True, exist_ok=True)
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("NBFUNCTIONS_")]:
         del os.environ[name]
