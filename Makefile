@@ -53,7 +53,7 @@ bench: $(STAMPS)/bench  ## measure what the documentation claims
 	$(BIN)/python -m tests.bench
 
 docs: $(STAMPS)/docs  ## build the documentation into site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:  ## remove what was made here: .venv, node_modules, builds, caches
 	rm -rf $(VENV) labextension/node_modules labextension/lib labextension/dist labextension/tsconfig.tsbuildinfo
