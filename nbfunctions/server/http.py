@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 __all__ = ["HttpServer"]
+
+HEAD_LIMIT: Final = 256 * 1024
+"""Bytes of a request's first line and headers; what comes at once may be more."""
 
 
 class HttpServer(uvicorn.Server):
@@ -49,10 +52,32 @@ class HttpServer(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """Writes what an answer brings in one turn of the loop at once: its head and its body, which come separately."""
+    """Writes what an answer brings in one turn of the loop at once: its head and its body, which come separately.
+
+    Reads no head without end, which the parser would keep in memory.
+    """
+
+    _head: int | None = None
+    """Bytes of a head that has begun; None while none has."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head is not None:
+            self._head += len(data)
+            if self._head > HEAD_LIMIT:
+                self._head = None
+                self.send_400_response("The request's head is too large.")
+
+    def on_message_begin(self) -> None:
+        self._head = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        super().on_headers_complete()
 
 
 class _Gathering:

@@ -311,7 +311,7 @@ def without_bwrap() -> tuple[str, ...]:
     if program is None:
         return ()
     unshare = ("/usr/bin/unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
-    script = f'mount --bind /dev/null {Path(program).resolve()} && exec "$@"'
+    script = f'/usr/bin/mount --bind /dev/null {Path(program).resolve()} && exec "$@"'
     found = (*unshare, "/bin/sh", "-c", script, "sh")
     if subprocess.run([*found, "/bin/true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("this host's own bwrap can't be hidden from a process")

@@ -1,0 +1,409 @@
+"""Requests that mean harm or are broken: never a 500, never a hang, never a traceback in the log.
+
+The last is looked at where the server ends (``tests/serving.py``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.server.asking import create, deploy, execute, given, packed, raw, refused, upload, wait_for_build
+from tests.serving import RUNTIME, Serving
+
+JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@pytest.fixture(autouse=True)
+def still_alive(server: Serving, api: httpx.Client) -> Iterator[None]:
+    """Whatever a test did, the server answers as before."""
+    yield
+    assert server.process.poll() is None
+    assert given(api.get("/health/version"))["version"]
+    assert given(api.get("/functions"))["total"] < 100
+
+
+def handled(answer: httpx.Response) -> int:
+    """Look at an answer that may be good or a refusal, but nothing else."""
+    assert answer.status_code < 500, (answer.status_code, answer.text[:500])
+    if answer.status_code >= 400 and answer.text != "Invalid HTTP request received.":  # below the application
+        assert list(answer.json()) == ["message", "code", "type", "version"]
+    return answer.status_code
+
+
+def nested(levels: int, form: str) -> bytes:
+    opening, closing = {"array": (b"[", b"]"), "object": (b'{"a":', b"}")}[form]
+    return opening * levels + b"1" + closing * levels
+
+
+# -- bodies -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("levels", [50, 64, 65, 500, 900, 950, 970, 980, 985, 990, 995, 1_000, 5_000, 100_000])
+@pytest.mark.parametrize("form", ["array", "object"])
+def test_json_nested_without_end_is_refused_or_kept(api: httpx.Client, levels: int, form: str) -> None:
+    head = b'{"functionId":"f","name":"f","runtime":"%s","vars":{"v":' % RUNTIME.encode()
+    status = handled(api.post("/functions", content=head + nested(levels, form) + b"}}", headers=JSON))
+    assert status == (201 if levels <= 63 else 400)
+    handled(api.get("/functions"))
+    handled(api.post("/functions", content=nested(levels, form), headers=JSON))
+
+
+@pytest.mark.parametrize("kind", [JSON, FORM, {}, {"Content-Type": "multipart/form-data; boundary=b"}])
+@pytest.mark.parametrize(
+    "body", [b"\xff" * 1000, b"\0" * 1000, b"%" * 1000, b'{"functionId":"\xff"}', b"\xef\xbb\xbf{}"]
+)
+def test_bytes_that_are_no_text_are_no_parameters(api: httpx.Client, kind: dict[str, str], body: bytes) -> None:
+    assert handled(api.post("/functions", content=body, headers=kind)) == 400
+
+
+@pytest.mark.parametrize("kind", [JSON, FORM, {}])
+def test_a_body_of_more_than_six_megabytes_is_refused(api: httpx.Client, kind: dict[str, str]) -> None:
+    answer = api.post("/functions", content=b" " * (6 * 1024 * 1024 + 1), headers=kind)
+    said = "The request is larger than 6291456 bytes"
+    refused(answer, 400, "general_argument_invalid", said)
+
+
+def test_a_body_without_a_length_is_read_and_limited(api: httpx.Client) -> None:
+    body = json.dumps({"functionId": "f", "name": "f", "runtime": RUNTIME}).encode()
+    given(api.post("/functions", content=(body[i : i + 7] for i in range(0, len(body), 7)), headers=JSON), 201)
+    endless = (b" " * 65_536 for _ in range(200))
+    with contextlib.suppress(httpx.WriteError):  # cut while it was still talking
+        refused(api.post("/functions", content=endless, headers=JSON), 400, "general_argument_invalid")
+
+
+@pytest.mark.parametrize("separator", ["&", "&&"])
+def test_ten_thousand_fields_are_too_many(api: httpx.Client, separator: str) -> None:
+    fields = separator.join(f"f{number}=x" for number in range(10_000))
+    said = "There are more than 1000 parameters"
+    refused(api.post("/functions", content=fields, headers=FORM), 400, "general_argument_invalid", said)
+    parts: Any = [(f"f{number}", (None, "x")) for number in range(10_000)]
+    assert handled(api.post("/functions", files=parts)) == 400
+    files: Any = [("code", (f"{number}.gz", b"x")) for number in range(2_000)]
+    create(api)
+    assert handled(api.post("/functions/f/deployments", data={"entrypoint": "m"}, files=files)) == 400
+
+
+def test_a_query_of_ten_thousand_fields_is_too_many(api: httpx.Client) -> None:
+    query = "&".join(f"{number}" for number in range(5_000))
+    refused(api.get(f"/functions?{query}"), 400, "general_argument_invalid")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        rb"\ud800",
+        rb"\udfff\ud800",
+        rb"\u0000",
+        rb"a\u0000b",
+        rb"\uffff",
+        rb"\u202e",
+        rb"\n\r\t",
+        rb"'; DROP TABLE functions; --",
+        rb"%s%n%x",
+        rb"../../../etc/passwd",
+        rb"${jndi:ldap://x}",
+        rb"\u001b[31m",
+    ],
+)
+@pytest.mark.parametrize(
+    "parameter",
+    ["functionId", "name", "execute", "runtime", "events", "schedule", "timeout", "varsname", "varsvalue", "varsdeep"],
+)
+def test_odd_characters_in_every_parameter_are_kept_or_refused(api: httpx.Client, parameter: str, text: bytes) -> None:
+    fields = {"functionId": b'"f"', "name": b'"f"', "runtime": json.dumps(RUNTIME).encode()}
+    quoted = b'"' + text + b'"'
+    values = {
+        "execute": b"[%s]" % quoted,
+        "events": b"[%s]" % quoted,
+        "varsname": b"{%s:1}" % quoted,
+        "varsvalue": b'{"A":%s}' % quoted,
+        "varsdeep": b'{"A":[{%s:[%s]}]}' % (quoted, quoted),
+    }
+    name = "vars" if parameter.startswith("vars") else parameter
+    fields[name] = values.get(parameter, quoted)
+    body = b"{%s}" % b",".join(b'"%s":%s' % (key.encode(), value) for key, value in fields.items())
+    status = handled(api.post("/functions", content=body, headers=JSON))
+    if status == 201:
+        shown = given(api.get("/functions"))["functions"][0]
+        if parameter == "name":
+            assert shown["name"] == json.loads(quoted)
+        assert handled(api.put("/functions/f", content=body, headers=JSON)) == 200
+        handled(api.get("/functions", params={"search": json.loads(quoted)}))
+
+
+def test_functions_with_odd_names_and_variables_still_run(api: httpx.Client) -> None:
+    deploy(api, "environment")
+    given(api.put("/functions/f", json={"name": "a\0b\uffff\x1b", "vars": {"A": "\x01\n", "B": {"deep": "\0"}}}))
+    done = execute(api, "\0\x01")
+    assert done["status"] == "completed", done["stderr"]
+    found = json.loads(done["response"])["request"]
+    assert (found["A"], json.loads(found["B"])) == ("\x01\n", {"deep": "\0"})
+
+
+@pytest.mark.parametrize(
+    "entrypoint", ["\0", "a\0.py", "\x1b[31m", "main.py:\0", "main.py:a b", "main.py:" + "é" * 900]
+)
+def test_odd_entry_points_fail_their_build_or_their_execution(api: httpx.Client, entrypoint: str) -> None:
+    create(api)
+    sent = given(upload(api, packed("sends"), entrypoint=entrypoint, activate=True), 201)
+    built = wait_for_build(api, sent)
+    if built["status"] == "ready":
+        done = execute(api, "200 x")
+        assert (done["status"], bool(done["stderr"])) == ("failed", True)
+
+
+SEARCHES = [
+    "'",
+    '"',
+    '"""',
+    "\\",
+    "*",
+    "(",
+    ")",
+    "a AND",
+    "NOT",
+    "NEAR(a b)",
+    "a:b",
+    "^a",
+    "{a b}",
+    "\0",
+    "a\0b",
+    "-",
+    "+",
+]
+SEARCHES += ["@", "%", "_", "\U0001f980", "\ufffd", " ", "é" * 256, "a " * 128, '" OR "1"="1', "name:*", "-a*", "\n"]
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_no_search_is_a_mistake(api: httpx.Client, search: str) -> None:
+    create(api, name="findable")
+    for path in ("/functions", "/functions/f/deployments", "/functions/f/executions"):
+        assert handled(api.get(path, params={"search": search})) == 200
+
+
+# -- paths, headers -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/functions/%00",
+        "/functions/%FF",
+        "/functions/%ED%A0%80",
+        "/functions/..%2f..%2fetc%2fpasswd",
+        "/functions/../../etc/passwd",
+        "/functions/%0A",
+        "/functions/f%0A",
+        "/functions/f%00/deployments",
+        "/functions/'%20OR%201=1",
+        "/functions/" + "x" * 8000,
+        "/functions/f/deployments/%F0%9F%A6%80",
+        "/" + "a/" * 3000,
+        "//",
+        "/functions?" + "x" * 8000,
+        "/functions?%",
+        "/functions?limit=%00",
+        "/functions?cursor=%F0%9F%A6%80",
+    ],
+)
+def test_odd_paths_are_refused(api: httpx.Client, path: str) -> None:
+    for method in ("GET", "DELETE", "POST"):
+        handled(api.request(method, path))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {b"Content-Type": b"\xff"},
+        {b"Content-Type": b"application/json; charset=nonsense"},
+        {b"Content-Type": b"multipart/form-data; boundary=" + b"x" * 10_000},
+        {b"Content-Type": b";;;"},
+        {b"X-Appwrite-Project": b"\xff\xfe"},
+        {b"X-Appwrite-Key": b"\xff" * 1000},
+        {b"X-Appwrite-Response-Format": b"\xff"},
+        {b"X-Appwrite-Response-Format": b"0." + b"9" * 6000},
+        {b"X-Appwrite-Response-Format": b"\xb2.\xb3"},
+        {b"X-Appwrite-ID": b"\xff"},
+        {b"Content-Range": b"\xff"},
+        {b"Content-Range": b"bytes 0-0/0"},
+        {b"Expect": b"100-continue"},
+        {b"Expect": b"nonsense"},
+        {b"Connection": b"Upgrade", b"Upgrade": b"websocket"},
+        {b"Connection": b"Upgrade", b"Upgrade": b"h2c"},
+        {b"X-Forwarded-For": b"x" * 5000},
+        {b"Accept-Encoding": b"\xff"},
+        {b"Range": b"bytes=0-1"},
+        {b"Cookie": b"a_session_default=x"},
+        {b"X-Appwrite-JWT": b"x.y.z"},
+        {b"Host": b"\xff"},
+    ],
+)
+def test_odd_headers_are_handled(api: httpx.Client, headers: dict[bytes, bytes]) -> None:
+    create(api)
+    handled(api.get("/functions", headers=headers))
+    handled(
+        api.put("/functions/f", content=b'{"name": "x"}', headers={b"Content-Type": b"application/json", **headers})
+    )
+    form = {"data": {"entrypoint": "main.py"}, "files": {"code": ("c.gz", b"")}}
+    if b"Content-Type" not in headers:
+        handled(api.post("/functions/f/deployments", headers=headers, **form))  # type: ignore[arg-type]
+
+
+def test_a_hundred_headers_of_one_name_are_handled(api: httpx.Client, server: Serving) -> None:
+    lines = b"".join(b"X-Appwrite-Key: wrong\r\nX-Appwrite-Project: default\r\n" for _ in range(100))
+    answer = raw(server.port, b"GET /v1/functions HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+# -- the protocol itself ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\0" * 1000 + b"\r\n\r\n",
+        b"\xff\xfe\xfd\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET /v1/functions\r\n\r\n",
+        b"GET /v1/functions HTTP/9.9\r\n\r\n",
+        b"get /v1/functions HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1/\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET v1/functions HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http://[::1/v1/functions HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET * HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1/functions HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET /v1/functions HTTP/1.1\r\n: empty\r\n\r\n",
+        b"GET /v1/functions HTTP/1.1\r\nHost: x\r\nX-A: \0\r\n\r\n",
+        b"POST /v1/functions HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /v1/functions HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+        b"POST /v1/functions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+        b"POST /v1/functions HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/functions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+        b"POST /v1/functions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 20 + b"\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 100 + b"\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused_at_once(server: Serving, garbage: bytes) -> None:
+    began = time.monotonic()
+    answer = raw(server.port, garbage)
+    assert time.monotonic() - began < 5
+    assert answer == b"" or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4")), answer[:200]
+
+
+def test_requests_one_behind_the_other_are_all_answered(server: Serving) -> None:
+    one = b"GET /v1/health/version HTTP/1.1\r\nHost: x\r\n\r\n"
+    last = b"GET /v1/health/version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(one * 20 + last)
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert received.count(b"HTTP/1.1 200 OK") == 21
+
+
+def test_old_http_is_answered(server: Serving) -> None:
+    assert raw(server.port, b"GET /v1/health/version HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("begun", [b"GET /v1/", b"GET /v1/functions HTTP/1.1\r\nHost: x\r\nX-A: "])
+@pytest.mark.parametrize("more", [b"x" * 10_000, b"\r\nX-B: " + b"x" * 10_000])
+def test_a_head_without_end_is_cut_off(server: Serving, begun: bytes, more: bytes) -> None:
+    before = memory(server.process.pid)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(begun)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            for _ in range(5_000):
+                connection.sendall(more)
+    assert memory(server.process.pid) - before < 10_000_000
+
+
+def memory(pid: int) -> int:
+    """Return a process's resident memory in bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+# -- slow, interrupted, large -------------------------------------------------------------------------------
+
+
+def head_of_upload(server: Serving, length: int) -> bytes:
+    return (
+        f"POST /v1/functions/f/deployments HTTP/1.1\r\nHost: x\r\nX-Appwrite-Project: {server.project}\r\n"
+        f"X-Appwrite-Key: {server.key}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        f"Content-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+def test_slow_uploads_hold_nobody_up(api: httpx.Client, server: Serving) -> None:
+    deploy(api, "sends")
+    part = b'--b\r\nContent-Disposition: form-data; name="code"; filename="c.gz"\r\n\r\n'
+    connections = []
+    try:
+        for _ in range(50):
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+            connections.append(connection)
+            connection.sendall(head_of_upload(server, 1_000_000) + part + b"x" * 1000)
+        began = time.monotonic()
+        for number in range(10):
+            assert execute(api, f"200 {number}")["response"] == str(number)
+        assert time.monotonic() - began < 5
+    finally:
+        for connection in connections:
+            connection.close()
+    assert given(api.get("/functions/f/deployments"))["total"] == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_an_upload_that_breaks_off_leaves_nothing(api: httpx.Client, server: Serving, share: float) -> None:
+    create(api)
+    part = b'--b\r\nContent-Disposition: form-data; name="entrypoint"\r\n\r\nmain.py\r\n--b\r\n'
+    part += (
+        b'Content-Disposition: form-data; name="code"; filename="c.gz"\r\n\r\n' + b"x" * 3_000_000 + b"\r\n--b--\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(head_of_upload(server, len(part)) + part[: int(len(part) * share)])
+    assert given(api.get("/functions/f/deployments"))["total"] == 0
+    assert list((server.data_dir / "artifacts").glob("*.tar.gz")) == []
+    assert list((server.data_dir / "artifacts").glob(".new-*")) == []
+
+
+def test_a_large_upload_is_not_held_in_memory(api: httpx.Client, server: Serving) -> None:
+    create(api)
+    upload(api, b"x" * 2_000_000)  # whatever is loaded for the first one
+    before = highest = memory(server.process.pid)
+    ended = threading.Event()
+
+    def watch() -> None:
+        nonlocal highest
+        while not ended.wait(0.002):
+            highest = max(highest, memory(server.process.pid))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        sent = given(upload(api, b"\x1f\x8b" + os.urandom(29_900_000)), 201)
+        wait_for_build(api, sent)
+    finally:
+        ended.set()
+        watching.join()
+    assert highest - before < 20_000_000, f"grew by {(highest - before) / 1e6:.1f} MB"
+
+
+def test_many_connections_that_say_nothing_are_borne(api: httpx.Client, server: Serving) -> None:
+    connections = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(300)]
+    try:
+        assert given(api.get("/functions"))["total"] == 0
+    finally:
+        for connection in connections:
+            connection.close()
