@@ -195,7 +195,8 @@ class Store(Protocol):
 
     async def create_deployment(self, project_id: str, deployment: Deployment) -> Deployment:
         """Durable. With a ``digest`` it waits for its build, and ``activate`` clears the flag of the function's other
-        deployments; without one its upload is not complete yet. Raises ``FunctionNotFound``."""
+        deployments; without one its upload is not complete yet. An id that the function has already is returned as it
+        stands: two first chunks of one upload may come at once. Raises ``FunctionNotFound``."""
         ...
 
     async def complete_deployment(
@@ -318,7 +319,10 @@ class Store(Protocol):
         self, project_id: str, function_id: str, page: Page, roles: Sequence[str] | None = None
     ) -> ExecutionList:
         """Return executions newest first; ``roles`` limits them to those whose ``$read`` names one of them.
-        Raises ``GeneralCursorNotFound``."""
+
+        A search takes an execution's id for one lower-case word, as ``new_id`` makes it. Raises
+        ``GeneralCursorNotFound``.
+        """
         ...
 
     async def delete_executions(self, older_than: float) -> int:

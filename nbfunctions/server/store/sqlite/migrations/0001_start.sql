@@ -1,5 +1,5 @@
--- `seq` is the order of creation, which lists follow, and never given twice. What belongs to a function points at its
--- `seq`, so that a function made anew under an old id inherits nothing. Big texts stand last in their tables: a row's
+-- `seq` is the order of creation, which lists follow. What belongs to a function points at its `seq`, which is never
+-- given twice, so that a function made anew under an old id inherits nothing. Big texts stand last in their tables: a row's
 -- other columns are then read without them.
 
 CREATE TABLE projects (
