@@ -101,9 +101,9 @@ def moment(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a span of time as people read it: ``12 ms``, ``3.4 s``, ``14 days``."""
+    """Return a span of time as people read it: ``0.45 ms``, ``12 ms``, ``3.4 s``, ``14 days``."""
     if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
+        return f"{seconds * 1000:.2g} ms" if seconds < 0.0995 else f"{seconds * 1000:.0f} ms"
     for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
         if seconds < limit:
             return f"{seconds / size:.3g} {unit}"

@@ -343,6 +343,13 @@ def _frame(
     return frame
 
 
+def durations(seconds: Iterable[float | None]) -> Any:
+    """Return seconds as an index of ``timedelta64[ns]``, to the microsecond: what lies below is the clock's noise."""
+    import pandas as pd
+
+    return pd.to_timedelta(list(seconds), unit="s").round("us").astype("timedelta64[ns]")
+
+
 def _column(kind: Kind, values: Sequence[Any], index: Any) -> Any:
     import pandas as pd
 
@@ -350,7 +357,7 @@ def _column(kind: Kind, values: Sequence[Any], index: Any) -> Any:
         moments = [pd.Timestamp(value, unit="s", tz="UTC") if value else pd.NaT for value in values]
         return pd.Series(moments, index=index, dtype="datetime64[ns, UTC]")
     if kind == "duration":
-        return pd.Series(pd.to_timedelta(list(values), unit="s"), index=index).astype("timedelta64[ns]")
+        return pd.Series(durations(values), index=index)
     categories = {"status": EXECUTION_STATUSES, "build status": BUILD_STATUSES, "trigger": TRIGGERS}.get(kind)
     if categories:
         return pd.Series(pd.Categorical(values, categories=list(categories)), index=index)

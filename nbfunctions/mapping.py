@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbfunctions.calls import data_of, data_of_arguments, value_of
 from nbfunctions.errors import ApiError, ConnectionFailed, FunctionFailed
+from nbfunctions.frames import durations
 from nbfunctions.models import EXECUTION_STATUSES, Execution
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _frame(outcomes: list[_Outcome], index: Any) -> pd.DataFrame:
             "status": pd.Categorical(statuses, categories=list(EXECUTION_STATUSES)),
             "result": results,
             "error": pd.Series([outcome.error for outcome in outcomes], dtype="str"),
-            "time": pd.to_timedelta([e.time if e else None for e in executions], unit="s").astype("timedelta64[ns]"),
+            "time": durations(e.time if e else None for e in executions),
             "attempts": pd.Series([outcome.attempts for outcome in outcomes], dtype="int64"),
             "execution": pd.Series([e.id if e else "" for e in executions], dtype="str"),
         }
