@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import Any, Final, TypeVar
 import httpx
 
 from nbfunctions.archive import pack
-from tests.serving import RUNTIME
+from tests.serving import RUNTIME, Serving
 
 __all__ = [
     "FUNCTIONS",
     "PYTHON",
     "activate",
+    "client",
     "create",
     "deploy",
     "eventually",
@@ -38,6 +40,16 @@ PYTHON: Final = f"def main(req, res):\n    res.send({RUNTIME!r})\n".encode()
 """The smallest function."""
 
 T = TypeVar("T")
+
+
+TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Nothing here speaks TLS; without this, each client reads every certificate of the host."""
+
+
+def client(server: Serving, headers: dict[str, str] | None = None) -> httpx.Client:
+    """Return a client of a server, with project and key unless other headers are given."""
+    headers = server.headers if headers is None else headers
+    return httpx.Client(base_url=server.endpoint, headers=headers, timeout=60, trust_env=False, verify=TLS)
 
 
 def given(answer: httpx.Response, code: int = 200) -> Any:

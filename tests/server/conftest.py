@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.server.asking import client
 from tests.serving import Serving, serving
 
 
@@ -20,15 +21,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 @pytest.fixture
 def api(server: Serving) -> Iterator[httpx.Client]:
     """An HTTP client with project and key, and nothing else of ours; every function is deleted first."""
-    with httpx.Client(base_url=server.endpoint, headers=server.headers, timeout=60, trust_env=False) as client:
-        for function in client.get("/functions", params={"limit": 100}).json()["functions"]:
-            assert client.delete(f"/functions/{function['$id']}").status_code == 204
-        yield client
+    with client(server) as found:
+        for function in found.get("/functions", params={"limit": 100}).json()["functions"]:
+            assert found.delete(f"/functions/{function['$id']}").status_code == 204
+        yield found
 
 
 @pytest.fixture
 def guest(server: Serving) -> Iterator[httpx.Client]:
     """An HTTP client that names the project and has no key."""
-    headers = {"X-Appwrite-Project": server.project}
-    with httpx.Client(base_url=server.endpoint, headers=headers, timeout=60, trust_env=False) as client:
-        yield client
+    with client(server, {"X-Appwrite-Project": server.project}) as found:
+        yield found

@@ -13,6 +13,7 @@ import pytest
 
 from tests.server.asking import (
     activate,
+    client,
     create,
     deploy,
     eventually,
@@ -68,18 +69,18 @@ def other(server: Serving) -> dict[str, str]:
 @pytest.fixture
 def elsewhere(server: Serving, other: dict[str, str]) -> Iterator[httpx.Client]:
     """A client of the second project."""
-    with httpx.Client(base_url=server.endpoint, headers=other, timeout=60, trust_env=False) as client:
-        yield client
-        for function in client.get("/functions").json()["functions"]:
-            client.delete(f"/functions/{function['$id']}")
+    with client(server, other) as found:
+        yield found
+        for function in found.get("/functions").json()["functions"]:
+            found.delete(f"/functions/{function['$id']}")
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), ENDPOINTS)
 def test_every_endpoint_refuses_in_one_shape_and_one_order(
     api: httpx.Client, guest: httpx.Client, method: str, path: str, scope: str
 ) -> None:
-    def ask(client: httpx.Client, **headers: str) -> httpx.Response:
-        return client.request(method, path, content=b"\xff", headers={"Content-Type": "multipart/form-data", **headers})
+    def ask(caller: httpx.Client, **headers: str) -> httpx.Response:
+        return caller.request(method, path, content=b"\xff", headers={"Content-Type": "multipart/form-data", **headers})
 
     refused(ask(guest, **{"X-Appwrite-Project": "nobody"}), 404, "project_not_found", "Project not found")
     if scope != "execution.write":  # which guests have
@@ -128,8 +129,8 @@ def test_a_wrong_key_makes_a_guest(guest: httpx.Client, key: str) -> None:
 
 
 def test_headers_are_found_however_they_are_spelt(server: Serving) -> None:
-    headers = {"x-APPWRITE-project": server.project, "X-appwrite-KEY": server.key}
-    assert httpx.get(server.endpoint + "/functions", headers=headers, trust_env=False).status_code == 200
+    with client(server, {"x-APPWRITE-project": server.project, "X-appwrite-KEY": server.key}) as api:
+        assert api.get("/functions").status_code == 200
 
 
 def test_anybody_may_ask_for_the_version(guest: httpx.Client) -> None:
@@ -261,8 +262,8 @@ def test_only_its_owner_can_read_what_the_server_keeps(server: Serving) -> None:
 
 def test_a_key_of_another_project_makes_a_guest(api: httpx.Client, elsewhere: httpx.Client) -> None:
     said = "User (role: guest) missing scope (functions.read)"
-    for client, project in ((api, "other"), (elsewhere, "default")):
-        answer = client.get("/functions", headers={"X-Appwrite-Project": project})
+    for stranger, project in ((api, "other"), (elsewhere, "default")):
+        answer = stranger.get("/functions", headers={"X-Appwrite-Project": project})
         refused(answer, 401, "general_unauthorized_scope", said)
 
 
@@ -294,11 +295,11 @@ def test_two_projects_never_see_each_others_rows(api: httpx.Client, elsewhere: h
     create(elsewhere, name="theirs")
     activate(elsewhere, packed("asynchronous"))
     theirs = given(elsewhere.get("/functions/f/deployments"))["deployments"][0]
-    for client, foreign in ((elsewhere, deployment), (api, theirs)):
+    for one_of_them, foreign in ((elsewhere, deployment), (api, theirs)):
         path = f"/functions/f/deployments/{foreign['$id']}"
-        refused(client.get(path), 404, "deployment_not_found")
-        refused(client.patch(path), 404, "deployment_not_found")
-        refused(client.delete(path), 404, "deployment_not_found")
+        refused(one_of_them.get(path), 404, "deployment_not_found")
+        refused(one_of_them.patch(path), 404, "deployment_not_found")
+        refused(one_of_them.delete(path), 404, "deployment_not_found")
     refused(elsewhere.get(f"/functions/f/executions/{execution['$id']}"), 404, "execution_not_found")
     assert execute(api, "200 x")["response"] == "x"
     assert execute(elsewhere, "200 x")["response"] == "awaited 200 x"

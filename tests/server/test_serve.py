@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import pytest
 from nbfunctions.archive import pack
 from tests.server.asking import (
     PYTHON,
+    client,
     create,
     deploy,
     eventually,
@@ -36,12 +36,6 @@ from tests.server.asking import (
 from tests.serving import ROOT, Serving, clean_environment, serving
 
 PATH = "/functions/f/executions"
-
-
-@contextlib.contextmanager
-def client(server: Serving) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.endpoint, headers=server.headers, timeout=60, trust_env=False) as found:
-        yield found
 
 
 def command(
@@ -457,7 +451,6 @@ def test_projects_and_keys_need_no_running_server(tmp_path: Path) -> None:
 def test_a_command_that_can_not_be_done_says_why(
     server: Serving, tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
-    one_line(command(tmp_path, *arguments, "--data-dir", server.data_dir), said)
     one_line(command(tmp_path, *arguments, "--data-dir", server.data_dir, "--json"), said)
 
 
