@@ -43,8 +43,6 @@ class Deployed:
     deployment: Deployment
     unchanged: bool = False
     """Whether the same archive was active already, so that nothing was uploaded."""
-    seconds: float = 0.0
-    """From the first request to the end."""
 
 
 def deploy(client: Client, package: Package, options: Options, progress: Progress) -> Deployed:
@@ -55,12 +53,11 @@ def deploy(client: Client, package: Package, options: Options, progress: Progres
     changed settings are put back, so that the code that stays active keeps its own.
     Raises :class:`~nbfunctions.errors.ApiError`, ``ConnectionFailed``, or ``BuildFailed`` with the log's last line.
     """
-    started = time.monotonic()
     progress("uploading", "")
     before, function = _prepare_function(client, package, options)
     active = _active(client, function)
     if active is not None and active.digest == package.digest and active.entrypoint == package.entrypoint:
-        return Deployed(function=function, deployment=active, unchanged=True, seconds=time.monotonic() - started)
+        return Deployed(function=function, deployment=active, unchanged=True)
     try:
         deployment = client.deployments.create(
             function.id,
@@ -83,7 +80,7 @@ def deploy(client: Client, package: Package, options: Options, progress: Progres
             function = client.functions.get(function.id)
             if function.deployment != deployment.id:
                 function = client.functions.update_deployment(function.id, deployment.id)
-    return Deployed(function=function, deployment=deployment, seconds=time.monotonic() - started)
+    return Deployed(function=function, deployment=deployment)
 
 
 def change_settings(client: Client, function: Function, **changes: Any) -> Function:

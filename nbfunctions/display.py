@@ -83,11 +83,13 @@ def without_insides(error: BaseException) -> BaseException:
 def _own_lines(where: TracebackType | None) -> list[str]:
     import IPython
 
-    insides = tuple(str(Path(file).parent) + os.sep for file in (__file__, IPython.__file__))
+    ours, theirs = (str(Path(file).parent) + os.sep for file in (__file__, IPython.__file__))
     shell = IPython.get_ipython()
     lines: list[str] = []
     for frame in traceback.extract_tb(where):
-        if frame.filename.startswith(insides):
+        if frame.filename.startswith(ours):
+            break  # what the caller called; everything below it is ours
+        if frame.filename.startswith(theirs):
             continue
         cell = shell.compile.format_code_name(frame.filename) if shell is not None else None
         place = " ".join(cell) if cell else f'File "{frame.filename}"'

@@ -25,6 +25,7 @@ __all__ = [
     "check_filters",
     "check_limit",
     "deployments",
+    "durations",
     "executions",
     "functions",
     "runtimes",

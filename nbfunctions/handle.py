@@ -211,7 +211,12 @@ class FunctionHandle:
 
     def _execute(self, data: str) -> Execution:
         limit = self.function.timeout + COLD_START
-        return self.client.executions.create(self.id, data, asynchronous=False, timeout=limit)
+        try:
+            return self.client.executions.create(self.id, data, asynchronous=False, timeout=limit)
+        except DeploymentNotFound:
+            raise DeploymentNotFound(
+                f"{self.id} has no active deployment yet; %deployments {self.id} shows how its builds stand"
+            ) from None
 
     def _previous(self) -> str:
         page = self.client.deployments.list(self.id, limit=100, order_type="DESC").deployments

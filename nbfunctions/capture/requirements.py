@@ -41,7 +41,6 @@ class Pin:
     """One line of ``requirements.txt`` and the import that asked for it."""
 
     requirement: str
-    distribution: str
     module: str
     line: int
     note: str = ""
@@ -187,7 +186,7 @@ def _pin(distribution: Distribution, item: Import, note: str) -> Pin:
     if local and not address:
         note = f"{name} {distribution.version} is a local build; {version} was pinned"
     requirement = f"{name} @ {address}" if address else f"{name}=={version}"
-    return Pin(requirement=requirement, distribution=name, module=item.top, line=item.line, note=note)
+    return Pin(requirement=requirement, module=item.top, line=item.line, note=note)
 
 
 def _direct_address(item: Import, distribution: Distribution) -> str:

@@ -13,9 +13,11 @@ from IPython.core.completer import provisionalcompleter
 from nbfunctions.capture.receipt import Receipt
 from nbfunctions.client import Client
 from nbfunctions.connection import Connection
+from nbfunctions.errors import DeploymentNotFound
 from nbfunctions.handle import FunctionHandle
 from nbfunctions.magics import NbfunctionsMagics, magic_names
 from nbfunctions.models import Execution
+from tests.notebook.conftest import wait_for_build
 
 HELLO = (
     "%%function hello --timeout 10 --var 'GREETING=Good day'\n"
@@ -147,6 +149,26 @@ def test_an_execution_shows_what_became_of_it(shell: Any, client: Client) -> Non
 def test_not_waiting_returns_while_the_build_goes_on(shell: Any, client: Client) -> None:
     handle = run(shell, "%%function f --no-wait\ndef f():\n    return 1\n")
     assert handle.deployed.deployment.status in ("processing", "building", "ready")
+    assert "uploaded, the build goes on" in repr(handle)
+    wait_for_build(client, handle.deployed.deployment)
+    assert "f: active" in repr(run(shell, "%function f"))
+
+
+def test_a_function_that_is_not_built_yet_says_so(shell: Any, client: Client) -> None:
+    run(shell, "%%function f --no-activate\ndef f():\n    return 1\n")
+    with pytest.raises(DeploymentNotFound, match="f has no active deployment yet; %deployments f shows"):
+        run(shell, "f()")
+
+
+def test_what_is_raised_shows_the_callers_lines_alone(
+    shell: Any, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(shell, "%%function f\ndef f(n: int):\n    return n\n")
+    for call in ("f()", "f.settings(colour=1)", "f.rollback()", "f.map([(1, 2)])", "f.delete(), f(1)"):
+        shown = failure(shell, capsys, f"\n{call}").splitlines()
+        assert shown[0] == "Traceback (most recent call last):"
+        assert shown[2].strip() == call
+        assert len(shown) == 4
 
 
 def test_rollback_and_delete(shell: Any, client: Client, capsys: pytest.CaptureFixture[str]) -> None:
