@@ -13,14 +13,13 @@ from nbfunctions.deploy import Deployed, Progress, change_settings, deploy
 from nbfunctions.display import ProgressLine, card_html, card_text, without_insides
 from nbfunctions.errors import BuildNotReady, DeploymentNotFound, Error, FunctionNotFound, PackageError, SettingInvalid
 from nbfunctions.models import Execution, Function
-from nbfunctions.options import identifier, options_from
+from nbfunctions.options import Options, identifier, options_from
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from nbfunctions.capture.package import Package
     from nbfunctions.client import Client
-    from nbfunctions.options import Options
 
 __all__ = ["FunctionHandle", "function", "get", "naming", "publish", "publish_callable"]
 
