@@ -72,6 +72,8 @@ class Outcome(msgspec.Struct, kw_only=True, frozen=True):
     queued: float = 0.0
     """Seconds between :meth:`Executor.run` and the start of the call, cold start included."""
     cold: bool = False
+    called: bool = True
+    """False when the executor stopped before it called the function: the call can be made again."""
 
 
 class Executor(Protocol):

@@ -76,7 +76,8 @@ class LocalExecutor:
             return _failed(str(error), error.layer, time=waited, queued=waited, cold=True)
         except PoolStopped:
             waited = time.monotonic() - asked
-            return _failed("the server stopped before the function was called", "platform", time=waited, queued=waited)
+            reason = "the server stopped before the function was called"
+            return _failed(reason, "platform", time=waited, queued=waited, called=False)
         try:
             return await self._call(instance, call, asked, cold)
         finally:
@@ -211,6 +212,7 @@ def _failed(
     queued: float,
     code: int = 500,
     cold: bool = False,
+    called: bool = True,
 ) -> Outcome:
     if stderr and not stderr.endswith("\n"):
         stderr += "\n"
@@ -223,6 +225,7 @@ def _failed(
         time=time,
         queued=queued,
         cold=cold,
+        called=called,
     )
 
 

@@ -75,10 +75,11 @@ class Dispatch:
         self._running: set[asyncio.Task[None]] = set()
 
     async def claim(self) -> None:
-        """Take waiting executions and begin them, as many as there are instances; then wait for more."""
-        room = self._settings.instances - len(self._running)
+        """Take waiting executions and begin them, as many as there can be instances of each; then wait for more."""
+        settings = self._settings
+        room = settings.instances - len(self._running)
         now = self._clock()
-        claims = await self._store.claim_executions(self.owner, room, now + LEASE, now) if room > 0 else []
+        claims = await self._store.claim_executions(self.owner, room, settings.concurrency, now + LEASE, now)
         for claim in claims:
             task = asyncio.create_task(self._run_claim(claim))
             self._running.add(task)
@@ -161,6 +162,9 @@ class Dispatch:
                 claim.project_id, execution, claim.function, claim.deployment, claim.output, claim.data, triggered
             )
             outcome = await self._executor.run(call)
+            if not outcome.called:
+                await self._store.release_execution(execution.id, self.owner, self._clock())
+                return
             outcome = msgspec.structs.replace(outcome, queued=outcome.queued + waited)
         await self._store.finish_execution(execution.id, self.owner, outcome, self._clock())
 

@@ -43,6 +43,7 @@ async def update(server: Server, caller: Caller, function_id: str, **settings: A
     function = Function(id=function_id, updated_at=int(now), **settings)
     updated = await server.store.update_function(caller.project_id, function, now)
     server.schedules.wake()
+    server.dispatch.wake()  # its concurrency may have grown
     return updated
 
 

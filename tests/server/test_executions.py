@@ -379,15 +379,26 @@ def test_a_function_deleted_in_the_middle_still_answers_who_waits(api: httpx.Cli
 def test_an_execution_accepted_for_a_deleted_deployment_fails_and_says_so(api: httpx.Client) -> None:
     deploy(api, "sleeps", concurrency=1)
     deployment = given(api.get("/functions/f"))["deployment"]
+    execute(api, "0")  # its instance is warm
     first, second = later(api, "0.5"), later(api, "0")
+    eventually(lambda: given(api.get(f"{PATH}/{first['$id']}"))["status"] == "processing")
     given(api.delete(f"/functions/f/deployments/{deployment}"), 204)
-    for one in (first, second):
-        assert wait_for_execution(api, one)["status"] in ("completed", "failed")
-    done = given(api.get(f"{PATH}/{second['$id']}"))
+    assert wait_for_execution(api, first)["status"] == "completed"
+    done = wait_for_execution(api, second)
+    assert (done["status"], done["statusCode"], done["layer"]) == ("failed", 500, "platform")
     assert done["deploymentId"] == deployment
-    if done["status"] == "failed":
-        assert done["layer"] in ("platform", "start")
-        assert done["stderr"]
+    assert "deployment" in done["stderr"]
+
+
+def test_a_function_with_a_long_queue_leaves_the_others_alone(api: httpx.Client) -> None:
+    deploy(api, "sleeps", concurrency=1)
+    queue = [later(api, "0.3") for _ in range(70)]  # more than there are instances
+    deploy(api, "sends", function_id="quick")
+    quick = given(api.post("/functions/quick/executions", json={"data": "200 x"}), 201)
+    assert wait_for_execution(api, quick)["status"] == "completed"
+    statuses = [given(api.get(f"{PATH}/{one['$id']}"))["status"] for one in queue]
+    assert statuses.count("processing") <= 1
+    assert statuses.count("waiting") > 50
 
 
 def test_a_client_that_goes_away_leaves_a_recorded_execution(api: httpx.Client) -> None:

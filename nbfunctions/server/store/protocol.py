@@ -293,8 +293,19 @@ class Store(Protocol):
         """
         ...
 
-    async def claim_executions(self, owner: str, limit: int, lease_until: float, now: float) -> list[ExecutionClaim]:
-        """Take up to ``limit`` waiting executions, oldest first; their status becomes ``processing``."""
+    async def claim_executions(
+        self, owner: str, limit: int, concurrency: int, lease_until: float, now: float
+    ) -> list[ExecutionClaim]:
+        """Take up to ``limit`` waiting executions, oldest first; their status becomes ``processing``.
+
+        Of no function are there more of that status, whoever runs them, than its ``concurrency`` says, or
+        ``concurrency`` where it says nothing: what can't run yet waits where everybody sees it.
+        """
+        ...
+
+    async def release_execution(self, execution_id: str, owner: str, now: float) -> bool:
+        """Give back a claimed execution whose function was never called: it waits again. Return False, changing
+        nothing, when it is not this owner's any more."""
         ...
 
     async def renew_leases(self, owner: str, lease_until: float) -> None:

@@ -247,7 +247,7 @@ async def test_a_deleted_function_takes_everything_along(store: Store) -> None:
     with pytest.raises(FunctionNotFound):
         await accept(store, execution())
     assert await store.claim_build("owner", NOW + 30, NOW) is None
-    assert await store.claim_executions("owner", 9, NOW + 30, NOW) == []
+    assert await store.claim_executions("owner", 9, 999, NOW + 30, NOW) == []
     assert await store.finish_execution(running.id, "owner", DONE, NOW) is None
     await make_function(store)
     for deployment_id in ("first", "waits"):
@@ -269,7 +269,7 @@ async def test_a_function_with_many_executions_is_gone_at_once(store: Store) -> 
     neighbour = await accept(store, execution("neighbour", "its"))
     await store.delete_function(PROJECT, "hello")
     finishing = store.finish_execution(running.id, "owner", DONE, NOW)
-    claims, finished = await asyncio.gather(store.claim_executions("other", 1, NOW + 30, NOW), finishing)
+    claims, finished = await asyncio.gather(store.claim_executions("other", 1, 999, NOW + 30, NOW), finishing)
     assert [claim.execution.id for claim in claims] == [neighbour.id]
     assert finished is None
     await make_function(store)
@@ -388,7 +388,7 @@ async def test_a_deleted_deployment_is_active_no_longer_and_its_executions_stay(
     active = await store.get_active(PROJECT, "hello")
     assert (active.deployment, active.build_status, active.output) == (None, None, "")
     assert await store.get_execution(PROJECT, "hello", made.id) == made
-    (claim,) = await store.claim_executions("owner", 9, NOW + 30, NOW)
+    (claim,) = await store.claim_executions("owner", 9, 999, NOW + 30, NOW)
     assert (claim.deployment, claim.output) == (None, "")
     with pytest.raises(DeploymentNotFound):
         await store.delete_deployment(PROJECT, "hello", "first")
@@ -552,7 +552,7 @@ async def test_a_synchronous_execution_is_claimed_as_it_is_accepted(store: Store
     made = await start(store, given)
     assert made == replace(given, status="processing")
     assert await store.get_execution(PROJECT, "hello", made.id) == made
-    assert await store.claim_executions("other", 9, NOW + 60, NOW) == []
+    assert await store.claim_executions("other", 9, 999, NOW + 60, NOW) == []
 
 
 @pytest.mark.parametrize("owner", [None, "owner"])
@@ -616,7 +616,7 @@ async def test_a_short_execution_is_accepted_and_finished_at_once(store: Store) 
     )
     assert await store.get_execution(PROJECT, "hello", given.id) == recorded
     assert (await store.list_executions(PROJECT, "hello", Page(), ["user:u1"])).executions == (recorded,)
-    assert await store.claim_executions("owner", 9, NOW + 30, NOW) == []
+    assert await store.claim_executions("owner", 9, 999, NOW + 30, NOW) == []
     assert await store.expire_leases(math.inf) == 0
     assert await store.finish_execution(given.id, "", DONE, NOW) is None
     assert await store.delete_executions(NOW - 5) == 1
@@ -656,7 +656,7 @@ async def test_a_claim_has_all_that_it_takes_to_run(store: Store) -> None:
     await accept(
         store, given, data="input", user_id="u1", event="users.u1.create", event_data='{"a":1}', now=NOW + 0.125
     )
-    (claim,) = await store.claim_executions("owner", 9, NOW + 30, NOW + 3)
+    (claim,) = await store.claim_executions("owner", 9, 999, NOW + 30, NOW + 3)
     assert claim.execution == replace(given, status="processing", updated_at=int(NOW + 3))
     assert claim.execution == await store.get_execution(PROJECT, "hello", given.id)
     assert (claim.project_id, claim.data, claim.user_id) == (PROJECT, "input", "u1")
@@ -673,7 +673,7 @@ async def test_a_claim_runs_the_deployment_that_was_active_when_it_was_accepted(
     await make_deployment(store, "second", activate=True)
     build = await claim_build(store)
     await store.finish_build(build.build_id, "owner", "ready", stderr="", output="/second", now=NOW)
-    (claim,) = await store.claim_executions("owner", 9, NOW + 30, NOW)
+    (claim,) = await store.claim_executions("owner", 9, 999, NOW + 30, NOW)
     assert claim.function.deployment == "second"
     assert claim.deployment is not None
     assert (claim.deployment.id, claim.output) == ("first", "/built")
@@ -683,8 +683,35 @@ async def test_claims_are_oldest_first_and_no_more_than_asked_for(store: Store) 
     await make_ready(store)
     for name in "edcba":
         await accept(store, execution(id=name))
-    claims = [await store.claim_executions("owner", limit, NOW + 30, NOW) for limit in (2, 0, 9, 9)]
+    claims = [await store.claim_executions("owner", limit, 999, NOW + 30, NOW) for limit in (2, 0, 9, 9)]
     assert ["".join(claim.execution.id for claim in taken) for taken in claims] == ["ed", "", "cba", ""]
+
+
+async def test_no_more_of_a_function_are_claimed_than_may_run_at_once(store: Store) -> None:
+    await make_ready(store, "one", "a", concurrency=1)
+    await make_ready(store, "default", "b")
+    await start(store, execution("default", "b", id="running"), "somebody")
+    for name in ("one", "default"):
+        for number in range(5):
+            await accept(store, execution(name, {"one": "a", "default": "b"}[name], id=f"{name}{number}"))
+    claims = await store.claim_executions("owner", 9, 3, NOW + 30, NOW)
+    assert [claim.execution.id for claim in claims] == ["one0", "default0", "default1"]
+    assert await store.claim_executions("owner", 9, 3, NOW + 30, NOW) == []
+    await store.finish_execution("one0", "owner", DONE, NOW)
+    (claim,) = await store.claim_executions("owner", 9, 3, NOW + 30, NOW)
+    assert claim.execution.id == "one1"
+
+
+async def test_an_execution_that_was_given_back_waits_again(store: Store) -> None:
+    await make_ready(store)
+    await accept(store, execution(id="a"))
+    await store.claim_executions("owner", 9, 9, NOW + 30, NOW)
+    assert not await store.release_execution("a", "other", NOW)
+    assert await store.release_execution("a", "owner", NOW + 1)
+    shown = await store.get_execution(PROJECT, "hello", "a")
+    assert (shown.status, shown.updated_at) == ("waiting", int(NOW + 1))
+    (claim,) = await store.claim_executions("other", 9, 9, NOW + 30, NOW)
+    assert claim.execution.id == "a"
 
 
 async def test_no_two_owners_get_the_same_execution(store: Store, open_store: OpenStore) -> None:
@@ -693,11 +720,13 @@ async def test_no_two_owners_get_the_same_execution(store: Store, open_store: Op
     stores = {"a": store, "b": store, "c": await open_store()}
     taken = []
     for _ in range(10):
-        claims = await asyncio.gather(*(at.claim_executions(owner, 10, NOW + 30, NOW) for owner, at in stores.items()))
+        claims = await asyncio.gather(
+            *(at.claim_executions(owner, 10, 999, NOW + 30, NOW) for owner, at in stores.items())
+        )
         assert [len(claimed) for claimed in claims] == [10, 10, 10]
         taken += [claim.execution.id for claim in itertools.chain(*claims)]
     assert sorted(taken) == sorted(one.id for one in made)
-    assert await store.claim_executions("a", 10, NOW + 30, NOW) == []
+    assert await store.claim_executions("a", 10, 999, NOW + 30, NOW) == []
 
 
 async def test_no_two_owners_get_the_same_build(store: Store, open_store: OpenStore) -> None:
@@ -1051,7 +1080,7 @@ async def test_a_tick_is_recorded_with_its_execution(store: Store) -> None:
     function = await store.get_function(PROJECT, "hello")
     assert (function.schedule_previous, function.schedule_next) == (int(now), tick + 300)
     assert function.updated_at == int(now)
-    (claim,) = await store.claim_executions("owner", 9, now + 30, now)
+    (claim,) = await store.claim_executions("owner", 9, 999, now + 30, now)
     assert claim.execution == replace(made, status="processing", updated_at=int(now))
     assert (claim.data, claim.user_id, claim.event, claim.created) == ("", "", "", now)
     assert not await store.fire_schedule(due, execution(), tick + 300, now)

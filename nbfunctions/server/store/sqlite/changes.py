@@ -294,12 +294,27 @@ def record_execution(db: Connection, values: tuple[Any, ...]) -> None:
         raise FunctionNotFound
 
 
-def claim_executions(db: Connection, owner: str, limit: int, lease_until: float, now: float) -> list[ExecutionClaim]:
-    """Take the oldest that wait."""
-    taken = [seq for (seq,) in db.execute(SQL["claim_executions"], (owner, lease_until, int(now), limit)).fetchall()]
-    if not taken:
+def claim_executions(
+    db: Connection, owner: str, limit: int, concurrency: int, lease_until: float, now: float
+) -> list[ExecutionClaim]:
+    """Take the oldest that wait, of no function more than may run at once."""
+    waiting = db.execute(SQL["functions_with_waiting"]).fetchall()
+    if not waiting or limit < 1:
         return []
-    return [_execution_claim(row) for row in db.execute(SQL["claimed_executions"], (json.dumps(taken),))]
+    running = dict(db.execute(SQL["count_processing"]).fetchall())
+    oldest: list[int] = []
+    for function_seq, own_concurrency in waiting:
+        room = min((own_concurrency or concurrency) - running.get(function_seq, 0), limit)
+        if room > 0:
+            oldest += (seq for (seq,) in db.execute(SQL["oldest_waiting"], (function_seq, room)))
+    taken = json.dumps(sorted(oldest)[:limit])
+    db.execute(SQL["claim_executions"], (owner, lease_until, int(now), taken))
+    return [_execution_claim(row) for row in db.execute(SQL["claimed_executions"], (taken,))]
+
+
+def release_execution(db: Connection, execution_id: str, owner: str, now: float) -> bool:
+    """Return whether it was this owner's."""
+    return db.execute(SQL["release_execution"], (int(now), owner, execution_id)).rowcount == 1
 
 
 def _execution_claim(row: tuple[Any, ...]) -> ExecutionClaim:

@@ -288,9 +288,15 @@ class SqliteStore:
         await self._writer.write(changes.record_execution, values, brief=_is_small(outcome))
         return finished(execution, outcome, updated_at)
 
-    async def claim_executions(self, owner: str, limit: int, lease_until: float, now: float) -> list[ExecutionClaim]:
+    async def claim_executions(
+        self, owner: str, limit: int, concurrency: int, lease_until: float, now: float
+    ) -> list[ExecutionClaim]:
         """Take up to ``limit`` waiting executions, oldest first."""
-        return await self._writer.write(changes.claim_executions, owner, limit, lease_until, now)
+        return await self._writer.write(changes.claim_executions, owner, limit, concurrency, lease_until, now)
+
+    async def release_execution(self, execution_id: str, owner: str, now: float) -> bool:
+        """Return whether it was this owner's."""
+        return await self._writer.write(changes.release_execution, execution_id, owner, now)
 
     async def renew_leases(self, owner: str, lease_until: float) -> None:
         """Prolong the leases of what this owner works on."""

@@ -114,8 +114,8 @@ CREATE TABLE executions (
 CREATE INDEX executions_of_function ON executions (function_seq);
 CREATE INDEX executions_created ON executions (created);
 -- The queue: rows leave these two indexes when they end, so that they stay as small as what is under way.
-CREATE INDEX executions_waiting ON executions (seq) WHERE status = 'waiting';
-CREATE INDEX executions_processing ON executions (owner, id) WHERE status = 'processing';
+CREATE INDEX executions_waiting ON executions (function_seq, seq) WHERE status = 'waiting';
+CREATE INDEX executions_processing ON executions (owner, id, function_seq) WHERE status = 'processing';
 
 -- Functions that are gone and may have left executions.
 CREATE TABLE deleted_functions (seq INTEGER PRIMARY KEY);

@@ -18,13 +18,29 @@ INSERT INTO executions (
 SELECT seq, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, '', ''
 FROM functions WHERE project_id = ? AND id = ?;
 
+-- name: functions_with_waiting
+-- From function to function by the index, however many executions of each wait.
+WITH RECURSIVE waiting (function_seq) AS (
+    SELECT min(function_seq) FROM executions WHERE status = 'waiting'
+    UNION ALL
+    SELECT (SELECT min(function_seq) FROM executions WHERE status = 'waiting' AND function_seq > waiting.function_seq)
+    FROM waiting WHERE waiting.function_seq IS NOT NULL
+)
+SELECT f.seq, f.concurrency FROM waiting JOIN functions f ON f.seq = waiting.function_seq;
+
+-- name: count_processing
+SELECT function_seq, count(*) FROM executions WHERE status = 'processing' GROUP BY function_seq;
+
+-- name: oldest_waiting
+SELECT seq FROM executions WHERE status = 'waiting' AND function_seq = ? ORDER BY seq LIMIT ?;
+
 -- name: claim_executions
 UPDATE executions SET status = 'processing', owner = ?, lease_until = ?, updated_at = ?
-WHERE seq IN (
-    SELECT e.seq FROM executions e JOIN functions f ON f.seq = e.function_seq
-    WHERE e.status = 'waiting' ORDER BY e.seq LIMIT ?
-)
-RETURNING seq;
+WHERE seq IN (SELECT value FROM json_each(?));
+
+-- name: release_execution
+UPDATE executions SET status = 'waiting', owner = '', lease_until = 0, updated_at = ?
+WHERE status = 'processing' AND owner = ? AND id = ?;
 
 -- name: claimed_executions
 SELECT {function}, {deployment}, {execution},
