@@ -65,7 +65,8 @@ class SqliteStore:
         self._db = database.connect(file)
         self._lists_db = database.connect(file)
         self._lists = ThreadPoolExecutor(1, "nbfunctions-store-lists")
-        self._writer = Writer(database.connect(file), database.connect(file))
+        # The loop reads and commits through one connection: its own commits leave its page cache as it is.
+        self._writer = Writer(database.connect(file), self._db)
         self._deleting = asyncio.create_task(self._delete_leftovers())
 
     async def close(self) -> None:

@@ -56,9 +56,9 @@ Answer = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 
 class Writer:
-    """Owns two connections and the thread that writes through one; its methods belong to the event loop's thread.
+    """Owns a connection and the thread that writes through it; its methods belong to the event loop's thread.
 
-    ``here`` is the connection for brief changes; without it the thread makes them all.
+    ``here`` is the loop's own connection, for brief changes; without it the thread makes them all.
     """
 
     def __init__(self, connection: sqlite3.Connection, here: sqlite3.Connection | None = None) -> None:
@@ -134,8 +134,6 @@ class Writer:
             self._queue.put("end")
         await asyncio.shield(self._closed)
         self._thread.join()
-        if self._here is not None:
-            self._here.close()
 
     def _on_answers(self, answers: list[Answer]) -> None:
         self._under_way -= len(answers)
