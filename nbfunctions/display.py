@@ -42,6 +42,8 @@ CARD: Final = (
 )
 FAINT: Final = "color:var(--jp-ui-font-color2,#616161)"
 CODE: Final = "font-family:var(--jp-code-font-family,monospace)"
+WHOLE: Final = "display:flex;flex-wrap:wrap;align-items:baseline"
+"""A line of facts breaks between two of them, and inside one only where it is longer than the line."""
 TEXT: Final = f"{CODE};margin:2px 0;max-height:20em;overflow:auto;white-space:pre-wrap"
 GOOD: Final = "var(--jp-success-color1,#2e7d32)"
 BAD: Final = "var(--jp-error-color1,#c62828)"
@@ -239,8 +241,8 @@ def card_html(function: Function, deployed: Deployed | None, receipt: Receipt | 
     """Return a function's card as HTML: what is packed and the build's log are folded."""
     state, good = _state(function, deployed)
     facts = "".join(
-        f'<span style="white-space:nowrap;margin-right:1.2em"><span style="{FAINT}">{html.escape(name)}</span> '
-        f'<span style="{CODE};white-space:normal">{html.escape(value)}</span></span> '
+        f'<span style="margin-right:1.4em"><span style="{FAINT}">{html.escape(name)}</span> '
+        f'<span style="{CODE}">{html.escape(value)}</span></span> '
         for name, value in _facts(function, deployed, receipt)
     )
     folded = _folded("what was packed, and why", receipt.table()) if receipt is not None else ""
@@ -251,7 +253,7 @@ def card_html(function: Function, deployed: Deployed | None, receipt: Receipt | 
         function.name,
         state,
         GOOD if good else OPEN,
-        f"<div>{facts}</div>{folded}",
+        f'<div style="{WHOLE}">{facts}</div>{folded}',
         _next_steps(function, deployed, variable),
     )
 
@@ -267,7 +269,7 @@ def _card(title: str, state: str, colour: str, inside: str, steps: list[str]) ->
 
 
 def _folded(title: str, inside: str, *, unfolded: bool = False) -> str:
-    return f"<details{' open' if unfolded else ''}><summary>{html.escape(title)}</summary>{inside}</details>"
+    return f"<details{' open' if unfolded else ''}><summary style="cursor:pointer">{html.escape(title)}</summary>{inside}</details>"
 
 
 def _pre(text: str) -> str:

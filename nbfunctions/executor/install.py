@@ -6,6 +6,7 @@ import asyncio
 import configparser
 import contextlib
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -29,6 +30,7 @@ PIP_TO_UV = {
 }
 """pip's settings and uv's variables: who has configured pip for a mirror means its packages."""
 LINE_LIMIT = 65_536
+INTERPRETER = re.compile(r"Using (C?Python|PyPy)\b.* interpreter at:? ")
 
 
 async def install(python: Path, wishes: Requirements, folder: Path, log: Log) -> None:
@@ -54,7 +56,7 @@ async def install(python: Path, wishes: Requirements, folder: Path, log: Log) ->
             limit=LINE_LIMIT,
         )
         try:
-            lines = await _follow(process, log)
+            lines = await _follow(process, log, {str(folder): "packages", f"{scratch}/": ""})
             status = await process.wait()
         finally:
             if process.returncode is None:
@@ -73,7 +75,8 @@ def _written(file: Path, wishes: Requirements) -> Path:
     return file
 
 
-async def _follow(process: asyncio.subprocess.Process, log: Log) -> list[str]:
+async def _follow(process: asyncio.subprocess.Process, log: Log, names: Mapping[str, str]) -> list[str]:
+    """Hand on what the installer says, and return it; places of this host go by the ``names`` that a reader knows."""
     assert process.stdout is not None  # noqa: S101 - it was asked for
     lines: list[str] = []
     while True:
@@ -84,6 +87,10 @@ async def _follow(process: asyncio.subprocess.Process, log: Log) -> list[str]:
         if not raw:
             return lines
         line = raw.decode("utf-8", "replace")
+        if INTERPRETER.match(line):  # the runtime's key says it, and where it lies is this host's business
+            continue
+        for place, name in names.items():
+            line = line.replace(place, name)
         lines.append(line)
         log("stdout", line)
 

@@ -31,6 +31,7 @@ from nbfunctions.server.params import (
     check,
     one_of,
     text,
+    zero_or,
 )
 from nbfunctions.server.server import Server
 from nbfunctions.server.wire import Parameters, answer, headers_of, query_of, read, refusal
@@ -38,6 +39,8 @@ from nbfunctions.server.wire import Parameters, answer, headers_of, query_of, re
 __all__ = ["App", "Endpoint", "endpoints"]
 
 BASE: Final = "/v1"
+MEMORY_LEAST: Final = 16
+"""MB below which no interpreter starts."""
 READING: Final = ("GET", "HEAD")
 
 log = logging.getLogger("nbfunctions")
@@ -66,8 +69,8 @@ def endpoints(server: Server) -> tuple[Endpoint, ...]:
         Param("schedule", CRON, default=""),
         Param("timeout", between(1, settings.timeout_limit), default=min(15, settings.timeout_limit)),
         # Additions
-        Param("memory", between(0, settings.memory_limit), default=0),
-        Param("concurrency", between(0, settings.concurrency_limit), default=0),
+        Param("memory", zero_or(between(MEMORY_LEAST, settings.memory_limit)), default=0),
+        Param("concurrency", zero_or(between(1, settings.concurrency_limit)), default=0),
     )
     name = Param("name", text(128), required=True)
     execute = Param("execute", ROLES, default=())

@@ -28,6 +28,7 @@ __all__ = [
     "check",
     "one_of",
     "text",
+    "zero_or",
 ]
 
 
@@ -141,6 +142,15 @@ def between(low: int, high: int) -> Rule:
         return int(value) if fits else _refuse()
 
     return Rule(f"Value must be a valid range between {low:,} and {high:,}", read)
+
+
+def zero_or(rule: Rule) -> Rule:
+    """Return the rule of a number that fits ``rule``, or is 0 for the server's default."""
+
+    def read(value: Any) -> Any:
+        return 0 if value == "0" or (value == 0 and type(value) is int) else rule.read(value)
+
+    return Rule(f"{rule.message}, or 0 for the default", read)
 
 
 FLAG: Final = Rule("Value must be a valid boolean", lambda value: value if isinstance(value, bool) else _refuse())

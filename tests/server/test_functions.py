@@ -143,8 +143,13 @@ BAD_ROLE = 'Invalid execute: Permission roles must contain one and only one ":" 
         ({"timeout": 0}, "Invalid timeout: Value must be a valid range between 1 and 900"),
         ({"timeout": 901}, "Invalid timeout: Value must be a valid range between 1 and 900"),
         ({"timeout": 1.5}, "Invalid timeout: Value must be a valid range between 1 and 900"),
-        ({"memory": -1}, "Invalid memory: Value must be a valid range between 0 and 8,192"),
-        ({"concurrency": 65}, "Invalid concurrency: Value must be a valid range between 0 and 64"),
+        ({"memory": 15}, "Invalid memory: Value must be a valid range between 16 and 8,192, or 0 for the default"),
+        ({"memory": False}, "Invalid memory: Value must be a valid range between 16 and 8,192, or 0 for the default"),
+        ({"memory": -1}, "Invalid memory: Value must be a valid range between 16 and 8,192, or 0 for the default"),
+        (
+            {"concurrency": 65},
+            "Invalid concurrency: Value must be a valid range between 1 and 64, or 0 for the default",
+        ),
         ({"timeout": 0, "name": 1}, BAD_NAME),
     ],
 )
