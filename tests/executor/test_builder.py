@@ -44,6 +44,8 @@ async def test_a_package_is_installed_once_and_found(executor: LocalExecutor, tm
     installed = tmp_path / "packages" / key
     assert list(installed.glob("__pycache__/six.*.pyc"))
     assert installed.stat().st_mode & 0o777 == 0o755
+    assert any("six" in line for line in said)
+    assert not any(str(tmp_path) in line or "interpreter" in line for line in said)
     # Other code with the same wishes, written otherwise, uses the same packages.
     said.clear()
     files = {**files_of("needs_a_package"), "requirements.txt": b"six == 1.17.0 # again\n", "more.txt": b""}
@@ -68,6 +70,8 @@ async def test_a_package_that_does_not_exist_fails_the_build_and_leaves_nothing(
     with pytest.raises(BuildFailed, match="could not be installed") as caught:
         await deploy(executor, tmp_path, "broken", files=files)
     assert "six" in str(caught.value)
+    for place in (str(tmp_path), "python3", "/tmp"):  # noqa: S108
+        assert place not in str(caught.value)
     assert list((tmp_path / "packages").iterdir()) == []
 
 
