@@ -262,14 +262,16 @@ def _card(title: str, state: str, colour: str, inside: str, steps: list[str]) ->
     mark = "●" if colour == GOOD else "○" if colour == OPEN else "✕"
     shown = " · ".join(f"<code>{html.escape(step)}</code>" for step in steps)
     following = f'<div style="{FAINT}">next: {shown}</div>' if steps else ""
+    edge = "" if colour == GOOD else f";border-left-color:{colour}"
     return (
-        f'<div style="{CARD}"><div><strong>{html.escape(title)}</strong> '
+        f'<div style="{CARD}{edge}"><div><strong>{html.escape(title)}</strong> '
         f'<span style="color:{colour}">{mark} {html.escape(state)}</span></div>{inside}{following}</div>'
     )
 
 
 def _folded(title: str, inside: str, *, unfolded: bool = False) -> str:
-    return f"<details{' open' if unfolded else ''}><summary style="cursor:pointer">{html.escape(title)}</summary>{inside}</details>"
+    summary = f'<summary style="cursor:pointer">{html.escape(title)}</summary>'
+    return f"<details{' open' if unfolded else ''}>{summary}{inside}</details>"
 
 
 def _pre(text: str) -> str:
