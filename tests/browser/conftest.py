@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import nbformat
 import pytest
 
+from tests.browser.chromium import find_chromium
 from tests.browser.lab import Lab, LabPage
 from tests.serving import clean_environment
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 READY: Final = 60.0
 """Seconds JupyterLab may take to answer."""
 STOP: Final = 20.0
-BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS: Final = (
     "--no-sandbox",
     "--disable-gpu",
@@ -63,7 +62,7 @@ def free_port() -> int:
 @pytest.fixture(scope="package")
 def chromium() -> str:
     """The browser's program."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    found = find_chromium()
     if found is None:
         pytest.skip("there is no chromium here: apt-get install chromium fonts-dejavu-core")
     return found
