@@ -33,6 +33,7 @@ class LocalExecutor:
         self._settings = settings
         self._data_dir = settings.data_dir.absolute()
         self._found: Mapping[str, HostRuntime] = {}
+        self._runtimes: Mapping[str, Runtime] = {}
         self._files = RuntimeFiles(self._data_dir)
         self._sandbox: Sandbox | None = None
         self._builder: Builder | None = None
@@ -41,7 +42,7 @@ class LocalExecutor:
     @property
     def runtimes(self) -> Mapping[str, Runtime]:
         """The runtimes found by :meth:`start`, oldest version first."""
-        return {key: found.runtime for key, found in self._found.items()}
+        return self._runtimes
 
     async def start(self) -> None:
         """Find the runtimes and prove the sandbox; raises ``SandboxUnavailable``, ``SettingInvalid``."""
@@ -58,6 +59,7 @@ class LocalExecutor:
             self._sandbox = await choose_sandbox(self._settings, room)
         finally:
             self._found = await finding
+            self._runtimes = {key: found.runtime for key, found in self._found.items()}
         self._builder = Builder(self._settings, self._sandbox, self._found, self._files)
 
     async def prepare(self, order: BuildOrder, log: Log) -> str:

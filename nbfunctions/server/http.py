@@ -94,10 +94,13 @@ class _Gathering:
         self.resume_reading = transport.resume_reading
 
     def write(self, piece: bytes) -> None:
-        """Write it at the end of this turn."""
+        """Write it with the next piece of this turn of the loop, or at its end."""
         if not self._pieces:
             self._loop.call_soon(self._flush)
-        self._pieces.append(piece)
+            self._pieces.append(piece)
+        else:
+            self._pieces.append(piece)
+            self._flush()
 
     def close(self) -> None:
         """Write what waits, then close."""

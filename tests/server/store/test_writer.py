@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nbfunctions.server.store.sqlite import database, writer
-from nbfunctions.server.store.sqlite.writer import BATCH, BRIEF_BATCH, Writer
+from nbfunctions.server.store.sqlite.writer import BATCH, Writer
 
 
 class Bench:
@@ -223,10 +223,9 @@ async def test_a_brief_change_is_committed_by_the_loop_when_nothing_is_in_front_
     assert brief.numbers() == [1]
     assert await write(where, 2) == THREAD
     assert await write(where, 3, brief=True, durable=True) == THREAD
-    assert set(await asyncio.gather(write(where, 4, brief=True), write(where, 5))) == {THREAD}
-    assert await asyncio.gather(*(write(where, 10 + n, brief=True) for n in range(BRIEF_BATCH))) == [LOOP] * BRIEF_BATCH
-    too_many = await asyncio.gather(*(write(where, 100 + n, brief=True) for n in range(BRIEF_BATCH + 1)))
-    assert too_many == [THREAD] * (BRIEF_BATCH + 1)
+    assert await asyncio.gather(write(where, 4, brief=True), write(where, 5)) == [LOOP, THREAD]
+    assert await asyncio.gather(write(where, 6), write(where, 7, brief=True)) == [THREAD, THREAD]
+    assert await asyncio.gather(*(write(where, 10 + n, brief=True) for n in range(99))) == [LOOP] * 99
 
 
 async def test_a_brief_change_does_not_overtake_what_the_thread_has(brief: Bench) -> None:

@@ -1,12 +1,12 @@
-"""One writer with group commit: whatever one turn of the event loop brings, or waits meanwhile, is one commit.
+"""One writer with group commit: whatever a turn of the event loop brings, or waits meanwhile, is one commit.
 
 A *change* is a plain function of the connection. It runs inside a savepoint, so that one that raises undoes itself and
 harms no neighbour; its caller gets the answer after the commit.
 
-Commits are made by a thread. *Brief* changes (one small row, not durable) are committed by the loop itself when the
-thread has nothing to do: waking a thread and being woken by it costs more than they do, and costs every other
-request the interpreter's lock. What could make the loop wait stays with the thread: disk flushes, long changes,
-another process that writes, and moving the WAL into the database.
+Commits are made by a thread. A *brief* change (one small row, not durable) is committed by the loop itself, at once,
+when the thread has nothing to do: waking a thread and being woken by it costs more than the commit, and costs every
+other request the interpreter's lock. What could make the loop wait stays with the thread: disk flushes, long
+changes, another process that writes, and moving the WAL into the database.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ BATCH: Final = 500
 CHECKPOINT: Final = 4000
 """Pages in the WAL after which a commit moves them to the database, which takes some 70 ms; SQLite's own 1000 take 20
 and come so often that they make the 99th percentile of a busy server."""
-BRIEF_BATCH: Final = 64
-"""Brief changes that the loop commits at once; more are the thread's."""
 BRIEF_CHECKPOINT: Final = 500
 """Commits of the loop between two checkpoints: some 4000 pages."""
 CHECKPOINT_PATIENCE: Final = 20
@@ -49,7 +47,6 @@ class Submission(NamedTuple):
     change: Callable[..., Any]
     arguments: tuple[Any, ...]
     durable: bool
-    brief: bool
 
 
 Answer = tuple[asyncio.Future[Any], Any, BaseException | None]
@@ -97,29 +94,30 @@ class Writer:
         if self._closing:
             raise RuntimeError("the store is closed")
         future: asyncio.Future[T] = self._loop.create_future()
+        submission = Submission(future, change, arguments, durable)
+        if brief and not durable and self._commit_here(submission):
+            return future
         # One hand-over a turn of the loop: the thread wakes once for all that this turn brings.
         if not self._collected:
             self._loop.call_soon(self._hand_over)
-        self._collected.append(Submission(future, change, arguments, durable, brief and not durable))
+        self._collected.append(submission)
         return future
 
     def _hand_over(self) -> None:
-        collected, self._collected = self._collected, []
-        if collected and not self._commit_here(collected):
-            self._under_way += len(collected)
-            self._queue.put(collected)
+        if self._collected:
+            self._under_way += len(self._collected)
+            self._queue.put(self._collected)
+            self._collected = []
 
-    def _commit_here(self, submissions: list[Submission]) -> bool:
-        """Commit brief changes in this thread, if nothing waits in front of them and nobody else writes."""
-        if self._here is None or self._under_way or len(submissions) > BRIEF_BATCH:
-            return False
-        if not all(submission.brief for submission in submissions):
+    def _commit_here(self, submission: Submission) -> bool:
+        """Commit a brief change in this thread, if nothing waits in front of it and nobody else writes."""
+        if self._here is None or self._under_way or self._collected:
             return False
         try:
             self._here.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:  # locked, most likely; the thread waits, or says what is wrong
             return False
-        _answer(_commit(self._here, submissions))
+        _answer(_commit(self._here, [submission]))
         self._here_commits += 1
         if self._here_commits == BRIEF_CHECKPOINT:
             self._here_commits = 0
