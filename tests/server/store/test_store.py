@@ -1180,7 +1180,7 @@ async def test_two_hundred_callers_at_once_get_their_own_answers(store: Store) -
 async def test_a_caller_that_gives_up_disturbs_nobody(store: Store) -> None:
     await make_ready(store)
     made = [execution() for _ in range(100)]
-    calls = [asyncio.create_task(start(store, one)) for one in made]
+    calls = [asyncio.create_task(accept(store, one)) for one in made]
     await asyncio.sleep(0)
     for call in calls[::2]:
         call.cancel()

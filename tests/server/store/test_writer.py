@@ -223,9 +223,9 @@ async def test_a_brief_change_is_committed_by_the_loop_when_nothing_is_in_front_
     assert brief.numbers() == [1]
     assert await write(where, 2) == THREAD
     assert await write(where, 3, brief=True, durable=True) == THREAD
-    assert await asyncio.gather(write(where, 4, brief=True), write(where, 5)) == [LOOP, THREAD]
-    assert await asyncio.gather(write(where, 6), write(where, 7, brief=True)) == [THREAD, THREAD]
-    assert await asyncio.gather(*(write(where, 10 + n, brief=True) for n in range(99))) == [LOOP] * 99
+    assert list(await asyncio.gather(write(where, 4, brief=True), write(where, 5))) == [LOOP, THREAD]
+    assert list(await asyncio.gather(write(where, 6), write(where, 7, brief=True))) == [THREAD, THREAD]
+    assert set(await asyncio.gather(*(write(where, 10 + n, brief=True) for n in range(99)))) == {LOOP}
 
 
 async def test_a_brief_change_does_not_overtake_what_the_thread_has(brief: Bench) -> None:
@@ -264,10 +264,9 @@ async def test_a_brief_change_that_fails_undoes_itself_and_nothing_else(brief: B
     assert await brief.writer.write(where, 9, brief=True) == LOOP
 
 
-async def test_a_brief_commit_that_fails_is_everybodys_error(brief: Bench) -> None:
-    writes = [brief.writer.write(insert, 1, brief=True), brief.writer.write(insert, 2, 404, brief=True)]
-    errors = await asyncio.gather(*writes, return_exceptions=True)
-    assert [type(error) for error in errors] == [sqlite3.IntegrityError] * 2
+async def test_a_brief_commit_that_fails_is_its_own_error_and_no_change(brief: Bench) -> None:
+    with pytest.raises(sqlite3.IntegrityError):
+        await brief.writer.write(insert, 2, 404, brief=True)
     assert brief.numbers() == []
     assert await brief.writer.write(where, 1, brief=True) == LOOP
 
