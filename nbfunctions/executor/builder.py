@@ -132,13 +132,7 @@ class Builder:
             raise BuildFailed(f"the entry point must be a file of the archive, found {file!r}")
         if not os.path.isfile(code / path):  # noqa: ASYNC240, PTH113 - a name that is too long is no file either
             raise BuildFailed(f"the archive has no file {file!r}, the entry point; {_contents(code, path.name)}")
-        settings = self._settings
-        limits = Limits(
-            memory=CHECK_MEMORY,
-            tmp_size=settings.tmp_size,
-            processes=settings.processes,
-            open_files=settings.open_files,
-        )
+        limits = Limits.of(self._settings, CHECK_MEMORY)
         room = Room(interpreter=host.interpreter, runtime=self._files.folder, code=code, packages=None, limits=limits)
         places = self._sandbox.places(room)
         program = f"{places.runtime}/nbfunctions_runtime/check.py"

@@ -155,13 +155,7 @@ class LocalExecutor:
         return instance
 
     def _room(self, found: HostRuntime, code: Path, packages: Path | None, memory: int) -> Room:
-        settings = self._settings
-        limits = Limits(
-            memory=memory,
-            tmp_size=settings.tmp_size,
-            processes=settings.processes,
-            open_files=settings.open_files,
-        )
+        limits = Limits.of(self._settings, memory)
         return Room(
             interpreter=found.interpreter, runtime=self._files.folder, code=code, packages=packages, limits=limits
         )

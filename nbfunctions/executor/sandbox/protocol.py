@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
+from nbfunctions.settings import Settings
+
 __all__ = ["Child", "Interpreter", "Limits", "Places", "Promise", "Room", "Sandbox"]
 
 Promise = Literal["files", "code", "processes", "privileges", "environment"]
@@ -43,6 +45,13 @@ class Limits:
     """Processes and threads together."""
     open_files: int
     """Files open at once in one process."""
+
+    @staticmethod
+    def of(settings: Settings, memory: int) -> Limits:
+        """Return the limits in force, with ``memory`` MB."""
+        return Limits(
+            memory=memory, tmp_size=settings.tmp_size, processes=settings.processes, open_files=settings.open_files
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
