@@ -7,12 +7,15 @@ import contextlib
 from typing import Any, Final
 
 import uvicorn
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 __all__ = ["HttpServer"]
 
 HEAD_LIMIT: Final = 256 * 1024
 """Bytes of a request's first line and headers; what comes at once may be more."""
+BODY_HEADERS: Final = (b"content-length", b"transfer-encoding", b"connection")
+"""What says how long a body is, and whether another request may follow."""
 
 
 class HttpServer(uvicorn.Server):
@@ -54,8 +57,11 @@ class HttpServer(uvicorn.Server):
 class _Protocol(HttpToolsProtocol):
     """Writes what an answer brings in one turn of the loop at once: its head and its body, which come separately.
 
-    Reads no head without end, which the parser would keep in memory.
+    Reads no head without end, which the parser would keep in memory. Ignores a wish to upgrade, as HTTP says, where the
+    parser would take what follows for another protocol: Java's client wishes so for HTTP/2 with every request.
     """
+
+    _resuming = False
 
     _head: int | None = None
     """Bytes of a head that has begun; None while none has."""
@@ -64,7 +70,13 @@ class _Protocol(HttpToolsProtocol):
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._go_on(data[upgrade.args[0] :])
+        except HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
         if self._head is not None:
             self._head += len(data)
             if self._head > HEAD_LIMIT:
@@ -72,12 +84,35 @@ class _Protocol(HttpToolsProtocol):
                 self.send_400_response("The request's head is too large.")
 
     def on_message_begin(self) -> None:
-        self._head = 0
-        super().on_message_begin()
+        if not self._resuming:
+            self._head = 0
+            super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self._resuming:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._resuming:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._head = None
-        super().on_headers_complete()
+        if not self._resuming:
+            self._head = None
+            super().on_headers_complete()
+        self._resuming = False
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _go_on(self, rest: bytes) -> None:
+        """Read the body, and what comes after it, by a parser that has not heard of the upgrade."""
+        framing = [name + b": " + value for name, value in self.headers if name in BODY_HEADERS]
+        method = str(self.scope["method"]).encode()
+        self.parser = HttpRequestParser(self)
+        self._resuming = True
+        self.data_received(b"\r\n".join([method + b" / HTTP/1.1", *framing, b"", b""]) + rest)
 
 
 class _Gathering:

@@ -261,6 +261,35 @@ def test_odd_headers_are_handled(api: httpx.Client, headers: dict[bytes, bytes])
         handled(api.post("/functions/f/deployments", headers=headers, **form))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("body", ["content-length", "chunked"])
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
+def test_a_wish_to_upgrade_is_ignored(api: httpx.Client, server: Serving, upgrade: str, apart: bool, body: str) -> None:
+    create(api)
+    content = b'{"name": "upgraded"}'
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
+    lines = [
+        "PUT /v1/functions/f HTTP/1.1",
+        "Host: x",
+        "Connection: Upgrade, HTTP2-Settings",
+        f"Upgrade: {upgrade}",
+        "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+        "Content-Type: application/json",
+        f"Content-Length: {len(content)}" if body == "content-length" else "Transfer-Encoding: chunked",
+        *(f"{name}: {value}" for name, value in server.headers.items()),
+    ]
+    head = "\r\n".join([*lines, "", ""]).encode()
+    sent = content if body == "content-length" else chunked
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        for _ in range(2):  # the second request on the same connection is whole as well
+            for piece in [head, sent] if apart else [head + sent]:
+                connection.sendall(piece)
+                time.sleep(0.02 if apart else 0)
+            answer = connection.recv(65_536)
+            assert answer.startswith(b"HTTP/1.1 200 "), answer
+            assert b'"name":"upgraded"' in answer
+
+
 def test_a_hundred_headers_of_one_name_are_handled(api: httpx.Client, server: Serving) -> None:
     lines = b"".join(b"X-Appwrite-Key: wrong\r\nX-Appwrite-Project: default\r\n" for _ in range(100))
     answer = raw(server.port, b"GET /v1/functions HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n")
