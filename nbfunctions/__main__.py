@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from nbfunctions import __version__
-from nbfunctions.errors import Error
+from nbfunctions.errors import Error, ProjectNotFound
 from nbfunctions.settings import Settings, load, table
 
 if TYPE_CHECKING:
@@ -165,7 +165,11 @@ def _keys_list(arguments: argparse.Namespace) -> int:
 
 
 def _keys_revoke(arguments: argparse.Namespace) -> int:
-    if _ask(arguments, lambda store: store.revoke_key(arguments.project, arguments.id)):
+    async def revoke(store: Store) -> bool:
+        await store.get_project(arguments.project)
+        return await store.revoke_key(arguments.project, arguments.id)
+
+    if _ask(arguments, revoke):
         print(f"revoked key {arguments.id}", file=sys.stderr)
         return 0
     raise Error(f"project {arguments.project!r} has no key {arguments.id!r}; `nbfunctions keys list` shows them")
@@ -179,7 +183,12 @@ def _ask(arguments: argparse.Namespace, question: Callable[[Store], Awaitable[T]
 
     async def answer() -> T:
         async with open_store(settings) as store:
-            return await question(store)
+            try:
+                return await question(store)
+            except ProjectNotFound:
+                raise Error(
+                    f"there is no project {arguments.project!r}; `nbfunctions projects list` shows them"
+                ) from None
 
     return asyncio.run(answer())
 

@@ -103,9 +103,22 @@ def write_private(file: Path, text: str) -> None:
 
 @asynccontextmanager
 async def open_store(settings: Settings) -> AsyncIterator[Store]:
-    """Open the store of a data directory, also beside a running server."""
-    from nbfunctions.server.store.sqlite import SqliteStore
+    """Open the store of a data directory that a server has made, also beside a running one.
 
+    Raises ``SettingInvalid`` where there is none, and makes nothing there.
+    """
+    from nbfunctions.server.store.sqlite import SqliteStore
+    from nbfunctions.server.store.sqlite.database import FILE_NAME
+
+    try:
+        (settings.data_dir / FILE_NAME).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        where = settings.data_dir
+        raise SettingInvalid(
+            f"there is no nbfunctions data in {where}; `nbfunctions serve --data-dir {where}` makes it"
+        ) from None
+    except OSError as error:
+        raise SettingInvalid(f"--data-dir: {settings.data_dir} can't be used: {error.strerror}") from None
     store = SqliteStore(settings.data_dir)
     await store.open()
     try:

@@ -416,12 +416,13 @@ def test_status_and_stop_are_about_this_users_server(tmp_path: Path) -> None:
 
 
 def test_projects_and_keys_need_no_running_server(tmp_path: Path) -> None:
-    where = ("--data-dir", tmp_path / "data")
+    with serving(tmp_path / "data") as server:
+        where = ("--data-dir", server.data_dir)
     made = command(tmp_path, "projects", "create", "one", "--name", "The first", *where)
     assert (made.returncode, made.stderr) == (0, "")
     assert [line.split()[0] for line in made.stdout.splitlines()] == ["ID", "one"]
-    [row] = json.loads(command(tmp_path, "projects", "list", "--json", *where).stdout)
-    assert (row["id"], row["name"]) == ("one", "The first")
+    rows = json.loads(command(tmp_path, "projects", "list", "--json", *where).stdout)
+    assert {(row["id"], row["name"]) for row in rows} == {("default", "Default"), ("one", "The first")}
     key = command(tmp_path, "keys", "create", "--project", "one", "--scope", "functions.read", "health.read", *where)
     assert key.returncode == 0
     assert key.stderr == "keep the secret: it is stored hashed and can't be shown again\n"
@@ -441,10 +442,11 @@ def test_projects_and_keys_need_no_running_server(tmp_path: Path) -> None:
     [
         (("projects", "create", "_x"), "'_x'"),
         (("projects", "create", "default"), "Project with the requested ID already exists"),
-        (("keys", "create", "--project", "nobody", "--scope", "functions.read"), "Project not found"),
+        (("keys", "create", "--project", "nobody", "--scope", "functions.read"), "there is no project 'nobody'"),
         (("keys", "create", "--scope", "functions.fly"), "found 'functions.fly'"),
         (("keys", "create", "--scope", "functions.read", "--expires", "-1"), "found -1"),
-        (("keys", "list", "--project", "nobody"), "Project not found"),
+        (("keys", "list", "--project", "nobody"), "no project 'nobody'; `nbfunctions projects list` shows them"),
+        (("keys", "revoke", "nothing", "--project", "nobody"), "there is no project 'nobody'"),
         (("keys", "revoke", "nothing"), "project 'default' has no key 'nothing'"),
     ],
 )
@@ -464,8 +466,32 @@ def test_wrong_arguments_end_with_status_2(tmp_path: Path, arguments: tuple[str,
 def test_the_commands_do_not_leave_a_data_directory_open_to_others(tmp_path: Path) -> None:
     previous = os.umask(0)
     try:
-        assert command(tmp_path, "projects", "list", "--data-dir", tmp_path / "data").returncode == 0
+        with serving(tmp_path / "data") as server:
+            pass
+        assert command(tmp_path, "projects", "list", "--data-dir", server.data_dir).returncode == 0
     finally:
         os.umask(previous)
-    for file in (tmp_path / "data", *(tmp_path / "data").iterdir()):
+    files = [file for file in server.data_dir.iterdir() if file.is_file()]
+    assert len(files) >= 3  # the database, the lock, the key
+    for file in (server.data_dir, *files):
         assert file.stat().st_mode & 0o077 == 0, file
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("projects", "list"),
+        ("projects", "create", "one"),
+        ("keys", "list"),
+        ("keys", "create", "--scope", "functions.read"),
+        ("keys", "revoke", "nothing"),
+    ],
+)
+def test_a_command_makes_nothing_where_no_server_has_been(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "typo", tmp_path / "empty", tmp_path / "file"):
+        said = f"there is no nbfunctions data in {place}; `nbfunctions serve --data-dir {place}` makes it"
+        one_line(command(tmp_path, *arguments, "--data-dir", place), said)
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "empty", tmp_path / "file"]
+    assert list((tmp_path / "empty").iterdir()) == []
