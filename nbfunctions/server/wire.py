@@ -63,22 +63,38 @@ def query_of(scope: Scope) -> dict[str, Any]:
 
 
 async def read(scope: Scope, receive: Receive, headers: Mapping[str, str], file_limit: int) -> Parameters:
-    """Return the parameters of a request's body, by its content type; what can't be read as JSON is no parameters.
+    """Return the parameters of a request's body, by its content type.
 
-    ``file_limit`` is the largest form with a file in bytes. Raises ``GeneralArgumentInvalid`` for a form that can't be
-    read or a body that is too large, ``StorageInvalidFileSize`` for a file that is.
+    ``file_limit`` is the largest form with a file in bytes. Raises ``GeneralArgumentInvalid`` for a body that can't be
+    read or is too large, ``StorageInvalidFileSize`` for a file that is.
     """
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return await _form(scope, receive, file_limit)
     body = b"".join([piece async for piece in _pieces(receive, BODY_LIMIT, GeneralArgumentInvalid(_TOO_LARGE))])
     if kind == "application/json":
-        try:
-            values = _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return Parameters({})
-        return Parameters(values if isinstance(values, dict) else {})
+        return Parameters(_object(body))
     return Parameters(_fields(body))
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """Return a JSON object; nothing, and PHP's empty list, is an empty one.
+
+    What can't be read is refused: the reference takes it for no parameters, and would run a function without its data.
+    """
+    if not body.strip():
+        return {}
+    try:
+        values = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise GeneralArgumentInvalid(f"The request's body is not JSON: {error}") from None
+    if isinstance(values, dict):
+        return values
+    if values:
+        raise GeneralArgumentInvalid(
+            f"The request's body must be a JSON object, found {body[:40].decode('utf-8', 'replace')!r}"
+        )
+    return {}
 
 
 def _fields(text: bytes) -> dict[str, Any]:

@@ -390,6 +390,13 @@ def test_an_execution_accepted_for_a_deleted_deployment_fails_and_says_so(api: h
     assert "deployment" in done["stderr"]
 
 
+def test_a_body_with_a_typing_error_runs_nothing(api: httpx.Client) -> None:
+    deploy(api, "sends")
+    answer = api.post(PATH, content=b'{"data": "200 x", "async": false', headers={"Content-Type": "application/json"})
+    assert "not JSON" in refused(answer, 400, "general_argument_invalid")
+    assert given(api.get(PATH))["total"] == 0
+
+
 def test_a_function_with_a_long_queue_leaves_the_others_alone(api: httpx.Client) -> None:
     deploy(api, "sleeps", concurrency=1)
     queue = [later(api, "0.3") for _ in range(70)]  # more than there are instances
