@@ -13,13 +13,16 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from nbfunctions.errors import SettingInvalid
 
-__all__ = ["Settings", "config_file", "default_data_dir", "load", "table"]
+__all__ = ["MEMORY_LEAST", "Settings", "config_file", "default_data_dir", "load", "table"]
 
 SandboxChoice = Literal["auto", "bubblewrap", "none"]
+
+MEMORY_LEAST: Final = 16
+"""MB below which no interpreter starts."""
 
 
 def default_data_dir() -> Path:
@@ -36,17 +39,18 @@ def config_file() -> Path:
     return Path(jupyter_config_dir()) / "nbfunctions.toml"
 
 
-def _setting(default: Any, help: str, unit: str = "") -> Any:
+def _setting(default: Any, help: str, unit: str = "", *, least: int = 1, most: int | str | None = None) -> Any:
+    """Return a field; ``most`` is a number, or the name of the setting that bounds this one."""
     factory = {"default_factory": default} if callable(default) else {"default": default}
-    return dataclasses.field(**factory, metadata={"help": help, "unit": unit})
+    return dataclasses.field(**factory, metadata={"help": help, "unit": unit, "least": least, "most": most})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """One field a setting; its metadata carries ``help`` and ``unit``."""
+    """One field a setting; its metadata carries ``help``, ``unit`` and the bounds of a number."""
 
     host: str = _setting("127.0.0.1", "Address the server listens on.")
-    port: int = _setting(8400, "Port the server listens on; 0 takes any free one.")
+    port: int = _setting(8400, "Port the server listens on; 0 takes any free one.", least=0, most=65535)
     data_dir: Path = _setting(default_data_dir, "Folder of the database, the archives and the build outputs.")
     sandbox: SandboxChoice = _setting(
         "auto",
@@ -59,24 +63,36 @@ class Settings:
     timeout_limit: int = _setting(900, "Longest `timeout` a function may ask for.", "seconds")
     build_timeout: int = _setting(900, "Longest time a build may take.", "seconds")
     start_timeout: int = _setting(30, "Longest time an instance may take to load its code.", "seconds")
-    memory: int = _setting(512, "Memory limit of an instance whose function does not set one.", "MB")
-    memory_limit: int = _setting(8192, "Largest `memory` a function may ask for.", "MB")
-    concurrency: int = _setting(8, "Instances one function may run at once when it does not say.", "instances")
+    memory: int = _setting(
+        512,
+        "Memory limit of an instance whose function does not set one.",
+        "MB",
+        least=MEMORY_LEAST,
+        most="memory_limit",
+    )
+    memory_limit: int = _setting(8192, "Largest `memory` a function may ask for.", "MB", least=MEMORY_LEAST)
+    concurrency: int = _setting(
+        8, "Instances one function may run at once when it does not say.", "instances", most="concurrency_limit"
+    )
     concurrency_limit: int = _setting(64, "Largest `concurrency` a function may ask for.", "instances")
     instances: int = _setting(64, "Instances of all functions together.", "instances")
     idle_timeout: int = _setting(60, "How long an instance stays warm without a call.", "seconds")
     stop_timeout: int = _setting(30, "How long running executions may go on after SIGTERM.", "seconds")
     tmp_size: int = _setting(256, "Size of a function's private /tmp.", "MB")
-    processes: int = _setting(128, "Processes and threads an instance may have.", "processes")
-    open_files: int = _setting(1024, "Files an instance may have open at once.", "files")
+    processes: int = _setting(128, "Processes and threads an instance may have.", "processes", least=4)
+    open_files: int = _setting(1024, "Files an instance may have open at once.", "files", least=16)
     execution_retention: int = _setting(1_209_600, "How long finished executions are kept.", "seconds")
 
 
 def table() -> Iterator[tuple[str, Any, str, str]]:
-    """Yield name, type, unit and help of each setting, in order."""
+    """Yield name, type, unit and help of each setting, in order; the help ends with the bounds that need saying."""
     hints = typing.get_type_hints(Settings)
     for f in dataclasses.fields(Settings):
-        yield f.name, hints[f.name], f.metadata["unit"], f.metadata["help"]
+        least, most = f.metadata["least"], f.metadata["most"]
+        bounds = [f"at least {least}"] if least > 1 else []
+        bounds += [f"at most `{most}`"] if isinstance(most, str) else []
+        said = f" {', '.join(bounds).capitalize()}." if bounds else ""
+        yield f.name, hints[f.name], f.metadata["unit"], f.metadata["help"] + said
 
 
 def load(
@@ -94,20 +110,26 @@ def load(
     file = config_file() if file is None else file
     stored = _from_file(file)
     values: dict[str, Any] = {}
+    places: dict[str, str] = {}
     hints = typing.get_type_hints(Settings)
-    for name, hint in hints.items():
+    for field in dataclasses.fields(Settings):
+        name = field.name
         variable = f"NBFUNCTIONS_{name.upper()}"
         given = (overrides or {}).get(name)
         if given is not None:
-            values[name] = _convert(name, hint, given, f"--{name.replace('_', '-')}")
+            places[name] = f"--{name.replace('_', '-')}"
         elif variable in environ:
-            values[name] = _convert(name, hint, environ[variable], variable)
+            given, places[name] = environ[variable], variable
         elif name in stored:
-            values[name] = _convert(name, hint, stored.pop(name), f"{name} in {file}")
+            given, places[name] = stored[name], f"{name} in {file}"
         stored.pop(name, None)
+        if name in places:
+            values[name] = _convert(field, hints[name], given, places[name])
     if stored:
         raise SettingInvalid(f"{file}: [server] has no setting {next(iter(stored))!r}")
-    return Settings(**values)
+    settings = Settings(**values)
+    _compare(settings, places)
+    return settings
 
 
 def _from_file(file: Path) -> dict[str, Any]:
@@ -124,16 +146,18 @@ def _from_file(file: Path) -> dict[str, Any]:
     return dict(stored)
 
 
-def _convert(name: str, hint: Any, value: Any, where: str) -> Any:
+def _convert(field: dataclasses.Field[Any], hint: Any, value: Any, where: str) -> Any:
     if hint is int:
+        unit, least, most = (field.metadata[name] for name in ("unit", "least", "most"))
         try:
             number = int(str(value))
         except ValueError:
             raise SettingInvalid(f"{where}: expected a whole number, found {value!r}") from None
-        if number < 0 or (number == 0 and name != "port"):
-            raise SettingInvalid(f"{where}: expected a number above 0, found {value!r}")
-        if name == "port" and number > 65535:
-            raise SettingInvalid(f"{where}: expected a port up to 65535, found {value!r}")
+        if number < least:
+            bound = "a number above 0" if least == 1 else f"a number of at least {least} {unit}".rstrip()
+            raise SettingInvalid(f"{where}: expected {bound}, found {value!r}")
+        if isinstance(most, int) and number > most:
+            raise SettingInvalid(f"{where}: expected a {field.name} up to {most}, found {value!r}")
         return number
     if hint is Path:
         return Path(str(value)).expanduser().absolute()
@@ -145,3 +169,18 @@ def _convert(name: str, hint: Any, value: Any, where: str) -> Any:
     if not str(value):
         raise SettingInvalid(f"{where}: expected a text, found an empty one")
     return str(value)
+
+
+def _compare(settings: Settings, places: Mapping[str, str]) -> None:
+    """See that no setting is above the one that bounds it; of the two, the one that was set is named."""
+    for field in dataclasses.fields(Settings):
+        name, bound = field.name, field.metadata["most"]
+        if not isinstance(bound, str):
+            continue
+        found, most = getattr(settings, name), getattr(settings, bound)
+        if found <= most:
+            continue
+        if name in places:
+            origin = f"set by {places[bound]}" if bound in places else "the default"
+            raise SettingInvalid(f"{places[name]}: expected at most {bound} ({most}, {origin}), found {found}")
+        raise SettingInvalid(f"{places[bound]}: expected at least {name} ({found}, the default), found {most}")

@@ -13,7 +13,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from nbfunctions.errors import ApiError, GeneralRouteNotFound, GeneralUnknown
+from nbfunctions.errors import ApiError, GeneralRouteNotFound, GeneralServerError, GeneralUnknown
 from nbfunctions.server import deployments, executions, functions, health
 from nbfunctions.server.identity import PUBLIC, demand, identify
 from nbfunctions.server.params import (
@@ -35,12 +35,11 @@ from nbfunctions.server.params import (
 )
 from nbfunctions.server.server import Server
 from nbfunctions.server.wire import Parameters, answer, headers_of, query_of, read, refusal
+from nbfunctions.settings import MEMORY_LEAST
 
 __all__ = ["App", "Endpoint", "endpoints"]
 
 BASE: Final = "/v1"
-MEMORY_LEAST: Final = 16
-"""MB below which no interpreter starts."""
 READING: Final = ("GET", "HEAD")
 
 log = logging.getLogger("nbfunctions")
@@ -255,6 +254,9 @@ class _Wrapper:
             response = await self._respond(scope, receive)
         except ApiError as error:
             response = refusal(error)
+        except OSError as error:
+            log.error("%s %s: %s", scope["method"], scope["path"], error)  # noqa: TRY400 - a full disk needs no traceback
+            response = refusal(GeneralServerError(f"The server can't keep its data: {error.strerror or error}"))
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"])
             response = refusal(GeneralUnknown())

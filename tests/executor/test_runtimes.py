@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from nbfunctions.executor.runtimes import find_runtimes
 from nbfunctions.models import Runtime
+from nbfunctions.settings import MEMORY_LEAST, Settings
 from tests.executor.deployments import RUNTIME, deploy, running
 
 
@@ -70,3 +72,13 @@ async def test_the_runtime_is_compiled_once_for_each_interpreter(tmp_path: Path,
             await deploy(executor, tmp_path, "hello", runtime=key)
             tag = "cpython-" + key.removeprefix("python-").replace(".", "")
             assert list((tmp_path / "runtime").glob(f"*/nbfunctions_runtime/__pycache__/{name}.{tag}.pyc")), key
+
+
+async def test_a_function_answers_with_the_least_that_settings_allow(tmp_path: Path) -> None:
+    least = {
+        f.name: f.metadata["least"] for f in fields(Settings) if f.metadata["unit"] in ("MB", "processes", "files")
+    }
+    async with running(tmp_path, **least) as executor:
+        for key in executor.runtimes:
+            sends = await deploy(executor, tmp_path, "sends", runtime=key, deployment_id=key)
+            assert (await sends("200 x", memory=MEMORY_LEAST)).response == "x", key

@@ -280,6 +280,10 @@ def test_a_ready_file_that_can_not_be_written_is_said(tmp_path: Path) -> None:
 def test_a_setting_that_can_not_be_is_said(tmp_path: Path) -> None:
     serve = ("serve", "--data-dir", tmp_path / "data")
     one_line(command(tmp_path, *serve, "--port", "x"), "--port: expected a whole number, found 'x'")
+    one_line(command(tmp_path, *serve, "--memory", "1"), "--memory: expected a number of at least 16 MB, found '1'")
+    one_line(
+        command(tmp_path, *serve, "--memory", "9000"), "--memory: expected at most memory_limit (8192, the default)"
+    )
     one_line(command(tmp_path, *serve, NBFUNCTIONS_TIMEOUT_LIMIT="0"), "NBFUNCTIONS_TIMEOUT_LIMIT: expected", "'0'")
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "nbfunctions.toml").write_text("[server]\nprot = 1\n")
