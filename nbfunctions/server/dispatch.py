@@ -73,6 +73,7 @@ class Dispatch:
         self._executor = executor
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
+        self._can_record = True
 
     async def claim(self) -> None:
         """Take waiting executions and begin them, as many as there can be instances of each; then wait for more."""
@@ -101,7 +102,8 @@ class Dispatch:
         """Run an execution while its caller waits; return the finished record.
 
         One that is over within :data:`SHORT` seconds is written once, finished; of one that takes longer there is a row
-        from then on. Its caller is answered though its function was deleted meanwhile.
+        from then on. After one that could not be recorded, nothing runs before its row is there. The caller is answered
+        though the function was deleted meanwhile.
         """
         now = self._clock()
         accepted: list[asyncio.Task[Execution]] = []
@@ -113,23 +115,35 @@ class Dispatch:
             )
             accepted.append(asyncio.ensure_future(accepting))
 
-        timer = asyncio.get_running_loop().call_later(SHORT, accept)
+        timer = None
+        if self._can_record:
+            timer = asyncio.get_running_loop().call_later(SHORT, accept)
+        else:
+            accept()
+            await accepted[0]
         try:
             outcome = await self._executor.run(
                 self._call(project_id, execution, function, deployment, output, data, {})
             )
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
         ended = self._clock()
+        recorded: Execution | None
         try:
-            if not accepted:
-                return await self._store.record_execution(
+            if accepted:
+                await accepted[0]
+                recorded = await self._store.finish_execution(execution.id, self.owner, outcome, ended)
+            else:
+                recorded = await self._store.record_execution(
                     project_id, execution, outcome, data=data, now=now, ended=ended
                 )
-            await accepted[0]
-            recorded = await self._store.finish_execution(execution.id, self.owner, outcome, ended)
         except FunctionNotFound:
             recorded = None
+        except Exception:
+            self._can_record = False
+            raise
+        self._can_record = True
         return recorded if recorded is not None else finished(execution, outcome, int(ended))
 
     async def drain(self) -> None:

@@ -2,7 +2,8 @@
 
 Methods that change rows return after their commit. ``durable`` changes survive a power cut (the accepted
 asynchronous execution, the deployment, the schedule tick); the others survive the death of the process.
-Times (``now``, ``lease_until``) are seconds since the epoch with fractions and always given by the caller.
+Any method can raise :class:`StoreFailed`. Times (``now``, ``lease_until``) are seconds since the epoch with fractions
+and always given by the caller.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from nbfunctions.models import (
     Project,
 )
 
-__all__ = ["Active", "BuildClaim", "DueSchedule", "ExecutionClaim", "Page", "Store", "finished"]
+__all__ = ["Active", "BuildClaim", "DueSchedule", "ExecutionClaim", "Page", "Store", "StoreFailed", "finished"]
 
 
 class Page(msgspec.Struct, kw_only=True, frozen=True):
@@ -83,6 +84,10 @@ class DueSchedule(msgspec.Struct, kw_only=True, frozen=True):
     project_id: str
     function: Function
     """``function.schedule_next`` is the tick."""
+
+
+class StoreFailed(OSError):
+    """Rows can't be written or read: the disk is full or broken, or another process holds the database."""
 
 
 def finished(execution: Execution, outcome: Outcome, updated_at: int) -> Execution:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nbfunctions.server.store.protocol import StoreFailed
 from nbfunctions.server.store.sqlite import database, writer
 from nbfunctions.server.store.sqlite.writer import BATCH, Writer
 
@@ -139,7 +140,7 @@ async def test_a_full_disk_is_everybodys_error_until_there_is_room(bench: Bench)
     filling = bench.writer.write(fill)
     go_on.set()
     answers = await asyncio.gather(*neighbours, return_exceptions=True)
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    with pytest.raises(StoreFailed, match="full"):
         await filling
     assert bench.numbers() == [answer for answer in answers if not isinstance(answer, BaseException)]
     await bench.writer.write(limit, 1_000_000)

@@ -20,6 +20,8 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Literal, NamedTuple, TypeVar, TypeVarTuple
 
+from nbfunctions.server.store.protocol import StoreFailed
+
 __all__ = ["Writer"]
 
 log = logging.getLogger("nbfunctions")
@@ -246,6 +248,8 @@ def _make(connection: sqlite3.Connection, submission: Submission) -> Answer:
 
 
 def _refused(submissions: Sequence[Submission], error: Exception) -> list[Answer]:
+    if isinstance(error, sqlite3.OperationalError):
+        error = StoreFailed(str(error))
     # One object each: a traceback grows on the error that is raised.
     errors = [error, *(_copy(error) for _ in submissions[1:])]
     return [(one.future, None, raised) for one, raised in zip(submissions, errors, strict=True)]
