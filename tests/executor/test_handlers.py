@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nbfunctions.settings import Settings
 from tests.executor.deployments import Deployed
 
 Deploy = Callable[..., Awaitable[Deployed]]
@@ -270,3 +271,9 @@ async def test_what_programs_ordinarily_rely_on_works_inside(deployed: Deploy) -
         "threads": 16,
         "folder": "/tmp",  # noqa: S108
     }
+
+
+async def test_a_hundred_threads_fit_into_the_memory_of_a_function(deployed: Deploy) -> None:
+    threads = await deployed("threads")
+    outcome = await threads('{"count": 100}', memory=Settings().memory, timeout=60)
+    assert (outcome.status, outcome.response) == ("completed", "100"), outcome.stderr
