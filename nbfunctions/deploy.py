@@ -14,6 +14,7 @@ from nbfunctions.errors import (
     FunctionAlreadyExists,
     FunctionNotFound,
     SettingInvalid,
+    StorageInvalidFileSize,
 )
 from nbfunctions.models import Deployment, Function
 
@@ -43,6 +44,8 @@ class Deployed:
     deployment: Deployment
     unchanged: bool = False
     """Whether the same archive was active already, so that nothing was uploaded."""
+    superseded: bool = False
+    """Whether it was to become active, but a newer deployment came while it was built."""
 
 
 def deploy(client: Client, package: Package, options: Options, progress: Progress) -> Deployed:
@@ -54,6 +57,7 @@ def deploy(client: Client, package: Package, options: Options, progress: Progres
     Raises :class:`~nbfunctions.errors.ApiError`, ``ConnectionFailed``, or ``BuildFailed`` with the log's last line.
     """
     progress("uploading", "")
+    superseded = False
     before, function = _prepare_function(client, package, options)
     active = _active(client, function)
     if active is not None and active.digest == package.digest and active.entrypoint == package.entrypoint:
@@ -66,8 +70,10 @@ def deploy(client: Client, package: Package, options: Options, progress: Progres
             activate=options.activate,
             on_progress=lambda done, size: progress("uploading", f"{done * 100 // max(size, 1)} %"),
         )
-    except BaseException:
+    except BaseException as error:
         _undo(client, before, function)
+        if isinstance(error, StorageInvalidFileSize):
+            raise _too_large(package, function, error) from None
         raise
     if options.wait:
         deployment = _wait_for_build(client, deployment, progress)
@@ -76,11 +82,12 @@ def deploy(client: Client, package: Package, options: Options, progress: Progres
                 _undo(client, before, function)
             raise _build_failed(deployment, function)
         if options.activate:
+            # The server activates it as it becomes ready, unless a newer upload is to be active: its word counts.
             progress("activating", "")
             function = client.functions.get(function.id)
-            if function.deployment != deployment.id:
-                function = client.functions.update_deployment(function.id, deployment.id)
-    return Deployed(function=function, deployment=deployment)
+            deployment = client.deployments.get(function.id, deployment.id)
+            superseded = function.deployment != deployment.id
+    return Deployed(function=function, deployment=deployment, superseded=superseded)
 
 
 def change_settings(client: Client, function: Function, **changes: Any) -> Function:
@@ -156,6 +163,13 @@ def _wait_for_build(client: Client, deployment: Deployment, progress: Progress) 
             f"the build goes on; %deployments {name} shows it, %function {name} returns the function"
         ) from None
     return deployment
+
+
+def _too_large(package: Package, function: Function, refusal: StorageInvalidFileSize) -> StorageInvalidFileSize:
+    return StorageInvalidFileSize(
+        f"{function.id}: {refusal}: the package has {len(package.archive):,} bytes, more than the server's setting "
+        "archive_size_limit allows (30,000,000 bytes by default)"
+    )
 
 
 def _build_failed(deployment: Deployment, function: Function) -> BuildFailed:

@@ -190,6 +190,8 @@ def _next_steps(function: Function, deployed: Deployed | None, variable: str) ->
     if deployment is not None and deployment.status in ("processing", "building"):
         return [f"%function {function.id}", f"%deployments {function.id}"]
     steps = [f"{variable}(...)", f"%execute {function.id} DATA", f"%executions {function.id}"]
+    if deployed is not None and deployed.superseded:
+        return [f"%deployments {function.id}", f"%function_rollback {function.id} {deployed.deployment.id}"]
     if deployment is not None and deployment.status == "ready" and deployment.id != function.deployment:
         return [f"%function_rollback {function.id} {deployment.id}", *(steps[:1] if function.deployment else [])]
     return steps if function.deployment else [f"%deployments {function.id}"]
@@ -202,7 +204,8 @@ def _state(function: Function, deployed: Deployed | None) -> tuple[str, bool]:
     if deployed is not None and deployed.deployment.status in ("processing", "building"):
         return "uploaded, the build goes on", False
     if deployed is not None and function.deployment != deployed.deployment.id:
-        return f"{deployed.deployment.status}, not active", False
+        why = ": a newer deployment came meanwhile" if deployed.superseded else ""
+        return f"{deployed.deployment.status}, not active{why}", False
     return ("active", True) if function.deployment else ("no active deployment", False)
 
 
@@ -319,7 +322,8 @@ def _outputs(execution: Execution) -> list[tuple[str, str]]:
 def _execution_steps(execution: Execution) -> list[str]:
     if execution.status in ("completed", "failed"):
         return []
-    return [f"%executions {execution.function_id}"]
+    name, id_ = execution.function_id, execution.id
+    return [f"%executions {name}", f'nbfunctions.connect().executions.get("{name}", "{id_}")']
 
 
 def execution_text(execution: Execution) -> str:
