@@ -5,14 +5,25 @@ from __future__ import annotations
 import base64
 import inspect
 import json
+import re
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from nbfunctions.display import LAYERS, duration, in_cell, last_line, without_insides
-from nbfunctions.errors import FunctionFailed
+from nbfunctions.errors import FunctionFailed, GeneralArgumentInvalid
 from nbfunctions.models import Execution
 
-__all__ = ["data_of", "data_of_arguments", "failure_of", "value_of"]
+if TYPE_CHECKING:
+    from nbfunctions.client import Client
+
+__all__ = ["data_of", "data_of_arguments", "failure_of", "json_of", "send", "value_of"]
+
+LONGEST_DATA: Final = 8192
+"""Characters that an execution's data may have (spec, section 1.1)."""
+
+DATAFRAME: Final = re.compile(r"(?:\w+\.)*DataFrame(?: \| None)?|(?:\w+\.)?Optional\[(?:\w+\.)*DataFrame\]")
+"""A type hint, as it is written, that asks for a DataFrame and nothing else."""
 
 TIMED_OUT = "Operation timed out"
 """What the reference's sentence for an execution that took too long ends with (spec, section 7.4)."""
@@ -21,14 +32,48 @@ TIMED_OUT = "Operation timed out"
 def data_of(value: Any) -> str:
     """Return ``value`` as an execution's data: a text as it is, anything else as JSON.
 
-    Dates are written as ISO 8601, a DataFrame as a list of records, NumPy and pandas values as plain ones. Raises
-    ``TypeError`` naming what can't be written.
+    Dates are written as ISO 8601, a DataFrame as a list of records, NumPy and pandas values as plain ones, NaN and
+    infinities as null. Raises ``TypeError`` naming what can't be written.
     """
-    if isinstance(value, str):
-        return value
+    text = value if isinstance(value, str) else json_of(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        found = text[error.start : error.end]
+        raise TypeError(f"a text with {found!a}, half of a surrogate pair, can't be sent as UTF-8") from None
+    return text
+
+
+def json_of(value: Any) -> str:
+    """Return ``value`` as JSON; raises ``TypeError`` naming what can't be written."""
     from nbfunctions.runtimes.python.results import to_json
 
-    return to_json(value)
+    try:
+        return to_json(value)
+    except RecursionError:
+        raise TypeError("a value nested as deeply as this can't be turned into JSON") from None
+    except ValueError as error:
+        reason = str(error).replace("the result", "the value")
+        raise TypeError(f"this can't be turned into JSON: {reason}") from None
+
+
+def send(
+    client: Client, function_id: str, data: str, *, asynchronous: bool = False, timeout: float | None = None
+) -> Execution:
+    """Execute a function with this data and return the record.
+
+    Raises :class:`~nbfunctions.errors.GeneralArgumentInvalid` before anything is sent when the data is too long. An
+    interrupt ends the wait, not the execution, and says so.
+    """
+    if len(data) > LONGEST_DATA:
+        raise GeneralArgumentInvalid(
+            f"{function_id}: the data has {len(data):,} characters, {LONGEST_DATA:,} are the most: put larger inputs "
+            "into a file or database which the function reads"
+        )
+    try:
+        return client.executions.create(function_id, data, asynchronous, timeout=timeout)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"the execution goes on; %executions {function_id} shows it") from None
 
 
 def data_of_arguments(
@@ -36,7 +81,8 @@ def data_of_arguments(
 ) -> str:
     """Return the JSON object that gives a plain function these arguments; ``TypeError`` when they don't fit it.
 
-    Defaults stay the function's own. Without a signature one argument is the data itself, keywords are a JSON object.
+    Defaults stay the function's own. A DataFrame for a parameter that asks for one arrives exactly as it is.
+    Without a signature one argument is the data itself, keywords are a JSON object.
     """
     __tracebackhide__ = True
     if signature is None:
@@ -52,8 +98,20 @@ def data_of_arguments(
         if signature.parameters[key].kind is inspect.Parameter.VAR_KEYWORD:
             given.update(value)
         else:
-            given[key] = value
+            given[key] = _typed(value, signature.parameters[key])
     return data_of(given) if given else ""
+
+
+def _typed(value: Any, parameter: inspect.Parameter) -> Any:
+    """Return a DataFrame, where the parameter asks for one, so that it arrives with its dtypes and its index."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None or not isinstance(value, pandas.DataFrame):
+        return value
+    if not DATAFRAME.fullmatch(repr(parameter.annotation).strip("'\"")):
+        return value
+    from nbfunctions.runtimes.python.dataframes import encode
+
+    return encode(value)
 
 
 def value_of(name: str, execution: Execution) -> Any:

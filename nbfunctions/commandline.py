@@ -108,9 +108,9 @@ def expand(data: str, namespace: Mapping[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    from nbfunctions.runtimes.python.results import to_json
+    from nbfunctions.calls import json_of
 
-    return to_json(value)
+    return json_of(value)
 
 
 def _follow(value: Any, steps: str, shown: str) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from nbfunctions import calls
 from nbfunctions.deploy import Deployed, Progress, change_settings, deploy
-from nbfunctions.display import ProgressLine, card_html, card_text, without_insides
+from nbfunctions.display import ProgressLine, card_html, card_text, one_line, without_insides
 from nbfunctions.errors import BuildNotReady, DeploymentNotFound, Error, FunctionNotFound, PackageError, SettingInvalid
 from nbfunctions.models import Execution, Function
 from nbfunctions.options import Options, identifier, options_from
@@ -41,6 +41,8 @@ def _plainly(method: Callable[Concatenate[FunctionHandle, P], T]) -> Callable[Co
                 return method(self, *args, **kwargs)
         except Error as error:
             raise without_insides(error) from None
+        except KeyboardInterrupt as interrupt:
+            raise one_line(interrupt) from None
 
     return call
 
@@ -85,7 +87,7 @@ class FunctionHandle:
         return self.function.name
 
     @_plainly
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Execute it and return its value: text, JSON value, bytes or DataFrame.
 
         A plain function takes its own parameters; the other shapes take the data as one argument, or keywords as a JSON
@@ -99,7 +101,7 @@ class FunctionHandle:
             raise without_insides(error) from None
         return calls.value_of(self.id, self._execute(data))
 
-    def local(self, *args: Any, **kwargs: Any) -> Any:
+    def local(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run the captured code here, in a fresh namespace; what it raises is raised."""
         __tracebackhide__ = True
         from nbfunctions.local import call_locally
@@ -115,8 +117,12 @@ class FunctionHandle:
 
         With ``wait=False`` it returns at once with an execution that is ``waiting``.
         """
-        text = calls.data_of(data)
-        return self._execute(text) if wait else self.client.executions.create(self.id, text, asynchronous=True)
+        __tracebackhide__ = True
+        try:
+            text = calls.data_of(data)
+        except TypeError as error:
+            raise without_insides(error) from None
+        return self._execute(text) if wait else calls.send(self.client, self.id, text, asynchronous=True)
 
     @_plainly
     def map(self, items: pd.DataFrame | Iterable[Any], concurrency: int = 8, retries: int = 0) -> pd.DataFrame:
@@ -133,7 +139,7 @@ class FunctionHandle:
         try:
             return map_rows(
                 self.id,
-                lambda data: self.client.executions.create(self.id, data, asynchronous=False),
+                lambda data: calls.send(self.client, self.id, data),
                 self._signature,
                 items,
                 concurrency=concurrency,
@@ -141,6 +147,10 @@ class FunctionHandle:
             )
         except TypeError as error:  # rows that don't fit the parameters
             raise without_insides(error) from None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"executions that have begun go on, no others begin; %executions {self.id} shows them"
+            ) from None
 
     @_plainly
     def deployments(self, limit: int = 25) -> pd.DataFrame:
@@ -211,7 +221,7 @@ class FunctionHandle:
     def _execute(self, data: str) -> Execution:
         limit = self.function.timeout + COLD_START
         try:
-            return self.client.executions.create(self.id, data, asynchronous=False, timeout=limit)
+            return calls.send(self.client, self.id, data, timeout=limit)
         except DeploymentNotFound:
             raise DeploymentNotFound(
                 f"{self.id} has no active deployment yet; %deployments {self.id} shows how its builds stand"
@@ -305,6 +315,8 @@ def function(
                 progress.finish(made)
         except Error as error:
             raise without_insides(error) from None
+        except KeyboardInterrupt as interrupt:
+            raise one_line(interrupt) from None
         return made
 
     return decorate(name) if callable(name) else decorate

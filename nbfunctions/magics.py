@@ -198,6 +198,7 @@ class NbfunctionsMagics(Magics):
     )
     def execute(self, arguments: Any, data: str) -> Any:
         """Execute a function and return its execution: status, response, json(), stderr, time."""
+        from nbfunctions.calls import send
         from nbfunctions.handle import naming
 
         text = self._data(arguments.from_var, data)
@@ -206,7 +207,7 @@ class NbfunctionsMagics(Magics):
             raise UsageError(f"%execute: --timeout: expected a whole number above 0, found {limit}")
         function_id = self._id(arguments.name)
         with naming(function_id):
-            return _client(arguments).executions.create(function_id, text, arguments.asynchronous, timeout=limit)
+            return send(_client(arguments), function_id, text, asynchronous=arguments.asynchronous, timeout=limit)
 
     @door("line", "functions", _argument("search", nargs="?", default="", help="Words to find."), LIMIT, ALL, PROFILE)
     def functions(self, arguments: Any) -> Any:
@@ -377,14 +378,17 @@ class NbfunctionsMagics(Magics):
         from nbfunctions.calls import data_of
 
         if variable is None:
-            return expand(data, self.shell.user_ns)
+            try:
+                return data_of(expand(data, self.shell.user_ns))
+            except TypeError as error:
+                raise UsageError(f"%execute: {error}") from None
         if data:
             raise UsageError("%execute: give the data either on the line or with --from-var, not both")
         if variable not in self.shell.user_ns:
             raise UsageError(f"%execute --from-var {variable}: the notebook has no such variable")
         try:
             return data_of(self.shell.user_ns[variable])
-        except (TypeError, ValueError) as error:
+        except TypeError as error:
             raise UsageError(f"%execute --from-var {variable}: {error}") from None
 
 

@@ -155,6 +155,8 @@ def test_an_interrupt_leaves_the_cell(client: Client) -> None:
         assert reply["parent_header"]["msg_id"] == message
         assert (reply["content"]["status"], reply["content"]["ename"]) == ("error", "KeyboardInterrupt")
         assert time.monotonic() - started < 5
+        said = "KeyboardInterrupt: the execution goes on; %executions slow shows it"
+        assert reply["content"]["traceback"] == [said]
         assert execute(notebook, "1 + 1")[0]["status"] == "ok"
 
 
