@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from nbfunctions import __version__
-from nbfunctions.errors import ApiError, ConnectionFailed
+from nbfunctions.errors import ApiError, ConnectionFailed, GeneralRouteNotFound
 from nbfunctions.models import (
     Deployment,
     DeploymentList,
@@ -169,6 +169,10 @@ def _read(response: httpx.Response, answer: type[T], endpoint: str) -> T:
             return msgspec.json.decode(response.content, type=answer)
         if is_json:
             refusal = msgspec.json.decode(response.content, type=ErrorAnswer)
+            if refusal.type == GeneralRouteNotFound.type and not endpoint.endswith("/v1"):
+                raise ConnectionFailed(
+                    f"{endpoint} has no such route ({refusal.message}); the API's address usually ends in /v1"
+                )
             raise ApiError.from_answer(refusal.code, refusal.type, refusal.message)
     except msgspec.DecodeError as error:
         raise ConnectionFailed(f"{endpoint} answered something else than the Functions API: {error}") from None

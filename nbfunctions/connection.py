@@ -276,8 +276,17 @@ def _runtime_dir() -> Path:
     from jupyter_core.paths import jupyter_runtime_dir
 
     folder = Path(jupyter_runtime_dir())
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise _unusable(folder, error) from None
     return folder
+
+
+def _unusable(folder: Path, error: OSError) -> ConnectionFailed:
+    return ConnectionFailed(
+        f"Jupyter's runtime folder {folder} can't be used: {error.strerror}; JUPYTER_RUNTIME_DIR names another"
+    )
 
 
 def _connection_file() -> Path:
@@ -315,7 +324,10 @@ def _is_alive(pid: int) -> bool:
 @contextlib.contextmanager
 def _lock(file: Path) -> Iterator[None]:
     """Hold an exclusive lock that dies with its owner. Polls, so that an interrupt ends the wait."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unusable(file.parent, error) from None
     try:
         deadline = time.monotonic() + 2 * START_TIMEOUT
         while True:
@@ -336,7 +348,10 @@ def _lock(file: Path) -> Iterator[None]:
 def _start(connection_file: Path) -> dict[str, Any]:
     from nbfunctions.settings import load
 
-    connection_file.unlink(missing_ok=True)
+    try:
+        connection_file.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unusable(connection_file.parent, error) from None
     data_dir = load().data_dir
     log_file = data_dir / "server.log"
     try:
