@@ -101,6 +101,11 @@ TABLE: Final[tuple[Option, ...]] = (
 SETTINGS: Final[frozenset[str]] = frozenset(option.name for option in TABLE if option.setting)
 """Options that only change settings."""
 
+VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+RESERVED: Final = "APPWRITE_FUNCTION_"
+"""What the names of the variables begin with that the service sets at each call."""
+
 ID: Final = re.compile(r"(?![_.\-])[A-Za-z0-9_.\-]{1,36}")  # spec, section 0.3
 
 
@@ -208,15 +213,26 @@ def _variables(
         return None
     found: dict[str, str] = {}
     if isinstance(given, Mapping):
-        found.update((str(name), str(value)) for name, value in given.items())
+        found.update((_variable("--var", str(name)), str(value)) for name, value in given.items())
     else:
         for text in [given] if isinstance(given, str) else given or ():
             name, equals, value = text.partition("=")
             if not equals or not name:
                 raise SettingInvalid(f"--var: expected K=V, found {text!r}")
-            found[name] = value
+            found[_variable("--var", name)] = value
     for name in [taken] if isinstance(taken, str) else taken or ():
-        if name not in environ:
+        if _variable("--var-from", name) not in environ:
             raise SettingInvalid(f"--var-from {name}: this kernel's environment has no such variable")
         found[name] = environ[name]
     return found
+
+
+def _variable(option: str, name: str) -> str:
+    """Return the name of a variable that a function can have; raises :class:`SettingInvalid` for others."""
+    if not VARIABLE.fullmatch(name):
+        raise SettingInvalid(
+            f"{option}: {name!r} can't be the name of a variable: letters a-z A-Z, digits and _, the first no digit"
+        )
+    if name.startswith(RESERVED):
+        raise SettingInvalid(f"{option}: {name} is set by the service at each call, as all that begin with {RESERVED}")
+    return name

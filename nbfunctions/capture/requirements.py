@@ -261,7 +261,7 @@ def read_requirements(file: Path) -> str:
         text = file.expanduser().read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text in UTF-8"
-        raise RequirementsInvalid(f"--requirements {file}: {reason}") from None
+        raise RequirementsInvalid(f"--requirements {file}: {reason}; name another file, none or auto") from None
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.partition(" #")[0].strip()
         if not line or line.startswith("#"):

@@ -21,8 +21,10 @@ from nbfunctions.errors import (
     DeploymentNotFound,
     FunctionFailed,
     FunctionNotFound,
+    GeneralArgumentInvalid,
     PackageError,
     SettingInvalid,
+    StorageInvalidFileSize,
 )
 from nbfunctions.handle import FunctionHandle, get, publish
 from nbfunctions.options import options_from
@@ -185,6 +187,25 @@ def test_not_activating_keeps_the_active_one(client: Client) -> None:
     assert two() == 1
 
 
+def test_of_two_deployments_at_once_the_newer_one_becomes_active(client: Client) -> None:
+    newer: list[FunctionHandle] = []
+
+    def from_another_kernel(phase: str, detail: str = "") -> None:
+        if phase == "building" and not newer:
+            newer.append(make("def f():\n    return 2\n", "f"))
+
+    options = options_from("f", {})
+    older = publish(package_cell("def f():\n    return 1\n", options), options, from_another_kernel)
+    assert repr(newer[0]).startswith("f: active\n")
+    assert repr(older).startswith("f: ready, not active: a newer deployment came meanwhile\n")
+    assert older.deployed is not None
+    assert f"%deployments f   %function_rollback f {older.deployed.deployment.id}" in repr(older)
+    assert client.functions.get("f").deployment == newer[0].function.deployment
+    assert older() == 2
+    assert older.rollback(older.deployed.deployment.id)() == 1
+    assert repr(older).startswith("f: active\n")
+
+
 def test_a_build_that_fails_says_its_last_line_and_keeps_the_active_deployment(client: Client, tmp_path: Path) -> None:
     one = make("def f():\n    return 1\n", "f")
     file = tmp_path / "bad.txt"
@@ -204,7 +225,8 @@ def test_a_refused_upload_leaves_nothing_and_puts_settings_back(client: Client) 
     package = package_cell("def big():\n    return 1\n", package_options)
     content = os.urandom(31_000_000)
     huge = dataclasses.replace(package, archive=content, digest=hashlib.sha256(content).hexdigest())
-    with pytest.raises(nbfunctions.Error, match="File size not allowed"):
+    said = "big: File size not allowed: the package has 31,000,000 bytes, more than the server's setting archive_size_"
+    with pytest.raises(StorageInvalidFileSize, match=said):
         deploy(client, huge, package_options, quiet)
     with pytest.raises(FunctionNotFound):
         client.functions.get("big")
@@ -239,6 +261,13 @@ def test_the_decorator_deploys_the_function_below(client: Client, tmp_path: Path
     assert (twice.function.timeout, twice.local(5)) == (4, "10")
 
 
+def test_the_decorator_refuses_names_that_no_variable_can_have(client: Client) -> None:
+    for name in ("grüße", "A B", "", "1A", "APPWRITE_FUNCTION_DATA"):
+        with pytest.raises(SettingInvalid, match=name or "''"):
+            nbfunctions.function(var={name: "1"})(quiet)
+    assert client.functions.list().total == 0
+
+
 def test_a_deleted_function_says_so(client: Client) -> None:
     handle = make("def f():\n    return 1\n", "f")
     handle.delete()
@@ -253,6 +282,42 @@ def test_a_limit_that_was_hit_is_named_with_what_helps(client: Client) -> None:
         sleeps()
 
 
+def test_data_that_is_too_long_is_refused_before_it_is_sent(client: Client) -> None:
+    long = make("def long(text: str) -> int:\n    return len(text)\n", "long")
+    said = "long: the data has 9,011 characters, 8,192 are the most: put larger inputs into a file or database"
+    for call in (lambda: long("x" * 9000), lambda: long.execute("x" * 9011), lambda: long.execute("x" * 9011, False)):
+        with pytest.raises(GeneralArgumentInvalid, match=said):
+            call()
+    assert client.executions.list("long").total == 0
+    frame = long.map(["x", "x" * 9000])
+    assert frame["status"].tolist() == ["completed", "failed"]
+    assert frame["error"].tolist()[1].startswith(said)
+    assert long("x" * (8192 - 11)) == 8192 - 11
+
+
+def test_keywords_may_have_any_name(client: Client) -> None:
+    takes = make("def takes(self: int, name: str = ''):\n    return [self, name]\n", "takes")
+    assert takes(self=1, name="a") == takes.local(self=1, name="a") == [1, "a"]
+
+
+def test_a_dataframe_for_a_parameter_that_asks_for_one_arrives_as_it_is(client: Client) -> None:
+    frame = pd.DataFrame(
+        {"kind": pd.Categorical(["a", "b"]), "n": [1, 2], "x": [0.5, float("nan")]},
+        index=pd.date_range("2026-01-01", periods=2, tz="Europe/Riga", name="when"),
+    )
+    body = "import pandas as pd\n\ndef same(frame: {}) -> pd.DataFrame:\n    return frame\n"
+    for hint in ("pd.DataFrame", "'pd.DataFrame'", "pd.DataFrame | None = None"):
+        same = make(body.format(hint), "same", timeout=60)
+        pd.testing.assert_frame_equal(same(frame), frame, check_freq=False)
+        pd.testing.assert_frame_equal(same.local(frame), frame)
+    pd.testing.assert_frame_equal(
+        same(frame.to_dict("records")), frame.reset_index(drop=True), check_dtype=False, check_categorical=False
+    )
+    assert same.execute('{"frame": [{"n": 1}]}').status == "completed"
+    kind = make("def kind(frame):\n    return type(frame).__name__\n", "kind")
+    assert (kind(frame), kind.local(frame)) == ("list", "DataFrame")
+
+
 def test_a_function_from_elsewhere_has_no_code_here(client: Client) -> None:
     make(PLAIN, "adds")
     found = get(client, "adds")
@@ -264,8 +329,8 @@ def test_a_function_from_elsewhere_has_no_code_here(client: Client) -> None:
 
 
 def test_the_card_escapes_what_others_wrote(client: Client) -> None:
-    handle = make("def f():\n    return '<script>alert(1)</script>'\n", "f", var={"<b>": "secret-value"})
-    card = handle.settings(name="<script>alert(2)</script>")._repr_html_()
+    handle = make("def f():\n    return '<script>alert(1)</script>'\n", "f")
+    card = handle.settings(name="<script>alert(2)</script>", vars={"<b>": "secret-value"})._repr_html_()
     assert card is not None
     assert "<script>" not in card
     assert "<b>" not in card
@@ -284,5 +349,18 @@ def test_data_is_text_as_it_is_and_anything_else_as_json() -> None:
     assert data_of_arguments("f", None, (), {}) == ""
     with pytest.raises(TypeError, match="can't be turned into JSON"):
         data_of(object())
+    loop: list[object] = []
+    loop.append(loop)
+    deep: list[object] = []
+    for _ in range(200_000):
+        deep = [deep]
+    for value, said in [
+        (loop, "the value contains itself"),
+        (deep, "nested as deeply"),
+        ("\ud800", "half of a surrogate pair"),
+        ({"a": "\ud800"}, "half of a surrogate pair"),
+    ]:
+        with pytest.raises(TypeError, match=said):
+            data_of(value)
     with pytest.raises(TypeError, match="takes one argument, the data"):
         data_of_arguments("f", None, (1, 2), {})

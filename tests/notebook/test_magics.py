@@ -13,6 +13,7 @@ from IPython.core.completer import provisionalcompleter
 from nbfunctions.capture.receipt import Receipt
 from nbfunctions.client import Client
 from nbfunctions.connection import Connection
+from nbfunctions.display import execution_text
 from nbfunctions.errors import DeploymentNotFound
 from nbfunctions.handle import FunctionHandle
 from nbfunctions.magics import NbfunctionsMagics, magic_names
@@ -212,12 +213,19 @@ BAD_INPUT = [
     ("%%function hello --schedule 'at noon'\ndef main(req, res): ...", "Invalid schedule: "),
     ("%%function hello --execute role:everyone\ndef main(req, res): ...", "Invalid execute: "),
     ("%%function hello --var GREETING\ndef main(req, res): ...", "--var: expected K=V, found 'GREETING'"),
+    ("%%function hello --var my-name=1\ndef main(req, res): ...", "--var: 'my-name' can't be the name of a variable"),
+    ("%%function hello --var 1A=1\ndef main(req, res): ...", "--var: '1A' can't be the name of a variable"),
+    ("%%function hello --var-from a.b\ndef main(req, res): ...", "--var-from: 'a.b' can't be the name of a variable"),
+    (
+        "%function nowhere --var APPWRITE_FUNCTION_ID=x",
+        "--var: APPWRITE_FUNCTION_ID is set by the service at each call",
+    ),
     ("%%function hello --var 'A=b\ndef main(req, res): ...", "no closing quotation"),
     ("%%function hello --var-from NO_SUCH\ndef main(req, res): ...", "this kernel's environment has no such variable"),
     ("%%function hello --entrypoint other\ndef main(req, res): ...", "the cell has no function 'other'; found main"),
     (
         "%%function hello --requirements nowhere.txt\ndef main(req, res): ...",
-        "--requirements nowhere.txt: No such file",
+        "--requirements nowhere.txt: No such file or directory; name another file, none or auto",
     ),
     ("%%function hello\nx = 1", "the cell has no function to call"),
     ("%%function hello\ndef main(req, res:\n  pass", "cell line 2: '(' was never closed"),
@@ -239,6 +247,11 @@ BAD_INPUT = [
     ("%deployments", "%deployments needs a name; try %deployments hello"),
     ("%execute nowhere --timeout 0", "%execute: --timeout: expected a whole number above 0, found 0"),
     ("%deployments nowhere", "there is no function 'nowhere'"),
+    ("%execute nowhere " + "x" * 8193, "nowhere: the data has 8,193 characters, 8,192 are the most: put larger inputs"),
+    ("long = ['x' * 9000]\n%execute nowhere --from-var long", "nowhere: the data has 9,004 characters"),
+    ("loop = []\nloop.append(loop)\n%execute nowhere --from-var loop", "--from-var loop: this can't be turned into"),
+    ("loop = []\nloop.append(loop)\n%execute nowhere [{loop}]", "%execute: this can't be turned into JSON: the value"),
+    ("half = '\\ud800'\n%execute nowhere {half}", "%execute: a text with '\\ud800', half of a surrogate pair"),
     ("%executions nowhere", "there is no function 'nowhere'"),
     ("%runtimes x", "%runtimes: one word too many: 'x'; %runtimes? explains its arguments"),
     ("%executions --status done", "status: expected one of waiting, processing, completed, failed, found 'done'"),
@@ -250,6 +263,51 @@ BAD_INPUT = [
     ("%function_delete nowhere --yes", "there is no function 'nowhere'"),
     ("%function_rollback nowhere", "there is no function 'nowhere'"),
 ]
+
+
+ARGUMENTS = ["f('\\ud800')", "f(loop)", "f({'a': loop})", "f.execute(loop)", "f.map([loop])", "f.map(['\\ud800'])"]
+
+
+@pytest.mark.parametrize("call", ARGUMENTS)
+def test_arguments_that_cannot_be_sent_show_the_callers_line_and_nothing_of_ours(
+    shell: Any, client: Client, capsys: pytest.CaptureFixture[str], call: str
+) -> None:
+    run(shell, "%%function f\ndef f(x):\n    return x\n")
+    shown = failure(shell, capsys, f"loop = []\nloop.append(loop)\n{call}")
+    assert shown.startswith("Traceback (most recent call last):\n")
+    assert len(shown.splitlines()) == 4
+    assert shown.splitlines()[2].strip() == call
+    assert shown.splitlines()[3].startswith("TypeError: ")
+    assert client.executions.list("f").total == 0
+
+
+def test_a_waiting_execution_says_how_to_get_the_finished_one(shell: Any, client: Client) -> None:
+    run(shell, HELLO)
+    waiting = run(shell, "waiting = %execute hello --async Ada\nwaiting")
+    text = execution_text(waiting)
+    assert "next: %executions hello\n" in text
+    _, _, step = text.rpartition("next: ")
+    assert step == f'nbfunctions.connect().executions.get("hello", "{waiting.id}")'
+    assert run(shell, f"import nbfunctions\n{step}").id == waiting.id
+
+
+def test_a_runtime_folder_that_cannot_be_used_is_one_line(
+    shell: Any, no_server: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (no_server / "file").write_text("not a folder")
+    folder = no_server / "file" / "runtime"
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(folder))
+    shown = failure(shell, capsys, HELLO)
+    assert shown.startswith(f"ConnectionFailed: Jupyter's runtime folder {folder} can't be used: ")
+    assert "\n" not in shown
+
+
+def test_an_address_without_v1_is_one_line_that_says_so(
+    shell: Any, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = client.endpoint.removesuffix("/v1")
+    shown = failure(shell, capsys, f"%functions_connect --endpoint {address} --key k")
+    assert shown == f"ConnectionFailed: {address} has no such route (Not Found); the API's address usually ends in /v1"
 
 
 @pytest.mark.parametrize(("cell", "said"), BAD_INPUT)
