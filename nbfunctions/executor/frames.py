@@ -30,6 +30,8 @@ class Reply(msgspec.Struct, frozen=True):
     status: Annotated[int, msgspec.Meta(ge=100, le=599)] = 500
     kind: ResponseType = "text"
     layer: Literal["", "code", "limit"] = ""
+    last: bool = False
+    """Whether the process is of no use for a further call."""
 
 
 _encode = msgspec.json.Encoder().encode

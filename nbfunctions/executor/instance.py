@@ -249,6 +249,8 @@ class Instance:
     def _on_frame(self, reply: Reply, body: bytes) -> None:
         if self._waiting is None or reply.type == "hello":
             raise FrameInvalid("spoke out of turn")
+        if reply.last:
+            self.alive = False
         if not self._waiting.done():
             self._waiting.set_result((reply, body))
         if self._replies:

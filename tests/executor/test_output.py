@@ -68,6 +68,24 @@ async def test_only_the_first_copy_of_a_forked_handler_answers(deployed: Deploy)
     assert [(await function("fork")).response for _ in range(3)] == ["alive"] * 3
 
 
+@pytest.mark.parametrize("way", ["close 1", "close 2", "close sys.stdout", "replace"])
+async def test_a_process_whose_output_is_gone_gets_no_further_call(deployed: Deploy, way: str) -> None:
+    function = await deployed("closes_output")
+    assert (await function("nothing")).response == "1"
+    closing, *after = await asyncio.gather(*(function(data, concurrency=1) for data in (way, "nothing", "nothing")))
+    assert (closing.status, closing.response, closing.stdout) == ("completed", "2", "call 2\n")
+    assert [outcome.response for outcome in after] == ["1", "2"]
+    assert [outcome.stdout for outcome in after] == ["call 1\n", "call 2\n"]
+    assert [outcome.stderr for outcome in after] == ["mistake 1\n", "mistake 2\n"]
+    assert [outcome.cold for outcome in after] == [True, False]
+
+
+async def test_a_process_that_restored_its_output_stays(deployed: Deploy) -> None:
+    function = await deployed("closes_output")
+    outcomes = [await function(way) for way in ("restore", "restore", "nothing")]
+    assert [outcome.stdout for outcome in outcomes] == ["call 1\n", "call 2\n", "call 3\n"]
+
+
 async def test_each_call_has_its_own_environment(deployed: Deploy) -> None:
     function = await deployed("environment")
     variables = {"OWN": "1", "TEXT": "é\n=x"}

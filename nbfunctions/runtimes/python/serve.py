@@ -28,7 +28,7 @@ THREAD_STACK = 2 << 20
 
 def serve(fd: int) -> None:
     """Answer the frames of the socket ``fd`` until its other end closes."""
-    try:
+    try:  # noqa: SIM105 - importing contextlib would cost every cold start milliseconds
         _thread.stack_size(THREAD_STACK)
     except (ValueError, RuntimeError):
         # This platform wants another size, or has only one: its own stays.
@@ -102,6 +102,7 @@ def _fail(channel: Channel, message: str, layer: str) -> None:
 
 def _answer_calls(channel: Channel, handler: Handler, environment: Environment, variables: dict[str, str]) -> None:
     process = os.getpid()
+    output = _output()
     while True:
         frame = channel.receive()
         if frame is None:
@@ -114,9 +115,24 @@ def _answer_calls(channel: Channel, handler: Handler, environment: Environment, 
             # The function forked and let both copies return: only the first may speak.
             os._exit(0)
         _flush()
-        channel.send(
-            {"type": "answer", "status": answer.status, "kind": answer.kind, "layer": answer.layer}, answer.body
-        )
+        reply = {"type": "answer", "status": answer.status, "kind": answer.kind, "layer": answer.layer}
+        if _output() != output:
+            # The function closed its output or put a file of its own there: the next call could not print.
+            reply["last"] = True
+        channel.send(reply, answer.body)
+
+
+def _output() -> list[Any]:
+    """Return what stdout and stderr of the process lead to, and whether their streams are closed."""
+    found: list[Any] = [getattr(sys.__stdout__, "closed", True), getattr(sys.__stderr__, "closed", True)]
+    for fd in (1, 2):
+        try:
+            file = os.fstat(fd)
+        except OSError:
+            found.append(None)
+        else:
+            found.append((file.st_dev, file.st_ino))
+    return found
 
 
 def _flush() -> None:
