@@ -22,7 +22,8 @@ __all__ = ["data_of", "data_of_arguments", "failure_of", "json_of", "send", "val
 LONGEST_DATA: Final = 8192
 """Characters that an execution's data may have (spec, section 1.1)."""
 
-DATAFRAME: Final = re.compile(r"(?:\w+\.)*DataFrame(?: \| None)?|(?:\w+\.)?Optional\[(?:\w+\.)*DataFrame\]")
+FRAME: Final = r"(?:(?:pd|pandas)\.)?DataFrame"
+DATAFRAME: Final = re.compile(rf"{FRAME}|{FRAME} \| None|None \| {FRAME}|(?:\w+\.)?Optional\[{FRAME}\]")
 """A type hint, as it is written, that asks for a DataFrame and nothing else."""
 
 TIMED_OUT = "Operation timed out"

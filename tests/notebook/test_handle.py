@@ -314,6 +314,14 @@ def test_a_dataframe_for_a_parameter_that_asks_for_one_arrives_as_it_is(client: 
         same(frame.to_dict("records")), frame.reset_index(drop=True), check_dtype=False, check_categorical=False
     )
     assert same.execute('{"frame": [{"n": 1}]}').status == "completed"
+    unresolved = (
+        "from __future__ import annotations\nimport typing\nif typing.TYPE_CHECKING:\n    import pandas as pd\n"
+    )
+    columns = make(unresolved + "def columns(f: pd.DataFrame):\n    return list(f.columns)\n", "columns", timeout=60)
+    with pytest.raises(FunctionFailed, match="can't be read without pandas: import it, not for type checkers only"):
+        columns(frame)
+    columns = make(unresolved + "import pandas\ndef columns(f: pd.DataFrame):\n    return list(f.columns)\n", "columns")
+    assert columns(frame) == columns.local(frame) == ["kind", "n", "x"]
     kind = make("def kind(frame):\n    return type(frame).__name__\n", "kind")
     assert (kind(frame), kind.local(frame)) == ("list", "DataFrame")
 

@@ -73,7 +73,8 @@ def convert(value: Any, hint: Any, where: str) -> Any:
     """Return ``value`` as ``hint`` asks; ``where`` names it in messages. Raises :class:`Misfit`."""
     hint = _bare(hint)
     if hint is Any or hint is object:
-        return value
+        # A hint for type checkers only can't be resolved here, but the caller read it and sent a DataFrame.
+        return _frame(value, where) if _is_frame(value) else value
     origin = typing.get_origin(hint)
     if hint in SCALARS:
         return SCALARS[hint](value, where)
@@ -365,6 +366,22 @@ def _safe(value: Any) -> str:
         return found(value)
     except (TypeError, ValueError):
         return repr(value)[:60]
+
+
+def _is_frame(value: Any) -> bool:
+    return isinstance(value, dict) and str(value.get("nbfunctions", "")).startswith("dataframe/")
+
+
+def _frame(value: Any, where: str) -> Any:
+    from . import dataframes
+
+    try:
+        return dataframes.decode(value)
+    except ImportError:
+        reason = "a DataFrame can't be read without pandas: import it, not for type checkers only"
+    except Exception as error:
+        reason = f"expected a DataFrame as nbfunctions writes it ({error!r}), found {found(value)}"
+    raise Misfit(f"{where}: {reason}")
 
 
 def _tabular(value: Any, kind: Any, where: str) -> Any:
