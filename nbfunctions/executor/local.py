@@ -57,6 +57,8 @@ class LocalExecutor:
             own = HostRuntime.own()
             room = self._room(own, self._files.folder, None, self._settings.memory)
             self._sandbox = await choose_sandbox(self._settings, room)
+        except OSError as error:
+            raise SettingInvalid(f"--data-dir: {self._data_dir} can't be used: {error.strerror}") from None
         finally:
             self._found = await finding
             self._runtimes = {key: found.runtime for key, found in self._found.items()}

@@ -271,10 +271,68 @@ def test_a_database_that_is_none_is_said(tmp_path: Path) -> None:
     one_line(command(tmp_path, "projects", "list", "--data-dir", server.data_dir), str(server.data_dir))
 
 
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("size", [0, 64, 20_000])
+def test_a_file_that_can_not_grow_is_said(tmp_path: Path, size: int, used: bool) -> None:
+    place = tmp_path / "data"
+    if used:
+        with serving(place):
+            pass
+    before = sorted(place.rglob("*"))
+    full = ("/usr/bin/prlimit", f"--fsize={size}", "--")  # as on a full disk: no file gets any larger
+    done = command(tmp_path, "serve", "--port", 0, "--data-dir", place, before=full)
+    one_line(done, str(place))
+    # The files beside an existing database may hold rows: they stay.
+    assert [path for path in sorted(place.rglob("*")) if not path.name.endswith(("-wal", "-shm"))] == before
+    assert place.exists() == used
+
+
+def test_a_full_disk_is_said(tmp_path: Path) -> None:
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["/usr/bin/mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("only root can mount a disk that is full")
+    try:
+        (place / "file").write_bytes(b"x" * 4096)
+        one_line(command(tmp_path, "serve", "--port", 0, "--data-dir", place / "data"), "No space left on device")
+        assert list(place.iterdir()) == [place / "file"]
+    finally:
+        subprocess.run(["/usr/bin/umount", str(place)], check=True)
+
+
+def test_a_folder_in_the_place_of_the_key_is_said(tmp_path: Path) -> None:
+    (tmp_path / "data" / "default.key").mkdir(parents=True)
+    one_line(command(tmp_path, "serve", "--port", 0, "--data-dir", tmp_path / "data"), "--data-dir: ", "directory")
+
+
+def test_a_start_that_is_refused_leaves_nothing_of_its_own(server: Serving, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "code").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "note").touch()
+    before = sorted(tmp_path.rglob("*"))
+    taken = ("--port", server.port)
+    late = ("--port", 0, "--ready-file", tmp_path / "nowhere" / "ready.json")
+    for options in (taken, late):
+        for place in ("empty", "notes", "new/folder"):
+            one_line(command(tmp_path, "serve", *options, "--data-dir", tmp_path / place))
+            assert sorted(tmp_path.rglob("*")) == before
+    one_line(command(tmp_path, "serve", *late, "--data-dir", tmp_path / "mine"))
+    assert (tmp_path / "mine" / "code").is_dir()
+    with serving(tmp_path / "mine") as own:
+        pass
+    kept = sorted(own.data_dir.rglob("*"))
+    for options in (taken, late):
+        one_line(command(tmp_path, "serve", *options, "--data-dir", own.data_dir))
+        assert sorted(own.data_dir.rglob("*")) == kept
+
+
 def test_a_ready_file_that_can_not_be_written_is_said(tmp_path: Path) -> None:
     place = tmp_path / "nowhere" / "ready.json"
     done = command(tmp_path, "serve", "--port", 0, "--data-dir", tmp_path / "data", "--ready-file", place)
     one_line(done, f"--ready-file: {place} can't be written: No such file or directory")
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_setting_that_can_not_be_is_said(tmp_path: Path) -> None:
@@ -324,6 +382,7 @@ def test_a_host_that_can_not_isolate_is_refused(tmp_path: Path) -> None:
         serve = ("serve", "--port", 0, "--data-dir", tmp_path / "data", "--sandbox", sandbox)
         done = command(tmp_path, *serve, before=without_bwrap(), **found)
         one_line(done, "Functions can't be isolated here: no bwrap program was found", "--sandbox none")
+        assert not (tmp_path / "data").exists()
 
 
 # -- kills --------------------------------------------------------------------------------------------------
