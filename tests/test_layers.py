@@ -70,7 +70,7 @@ OUTSIDE: Final = {
     "floor": {"msgspec", "platformdirs", "jupyter_core"},
     "runtimes": set(),
     "executor": {"msgspec", "packaging", "uv"},
-    "server": {"cronsim", "msgspec", "starlette", "uvicorn", "uvloop"},
+    "server": {"cronsim", "httptools", "msgspec", "starlette", "uvicorn", "uvloop"},
     "notebook": {"IPython", "httpx", "jupyter_core", "msgspec", "packaging", "pandas"},
     "command line": set(),
 }
