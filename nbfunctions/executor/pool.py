@@ -292,8 +292,9 @@ class Pool:
         group.busy.discard(instance)
         if instance in group.idle:
             group.idle.remove(instance)
-        self._grow(group)
+        # First those who wait for the place longest: else its own group would take it back again and again.
         self._feed_hungry()
+        self._grow(group)
         self._drop_if_empty(group)
 
     def _discard(self, instance: Instance) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from nbfunctions.executor.executor import Outcome
 from nbfunctions.executor.local import LocalExecutor
 from tests.executor.deployments import Deployed, deploy, running
 
@@ -83,12 +84,20 @@ async def test_the_longest_idle_instance_makes_room(tmp_path: Path) -> None:
 async def test_a_function_without_an_instance_gets_its_turn(tmp_path: Path) -> None:
     async with running(tmp_path, instances=1) as executor:
         busy, patient = [await deploy(executor, tmp_path, "sleeps", deployment_id=str(n)) for n in range(2)]
-        calls = [asyncio.create_task(busy("0.1")) for _ in range(5)]
-        await asyncio.sleep(0.05)
-        began = time.monotonic()
-        assert (await patient("0")).status == "completed"
-        assert time.monotonic() - began < 1
-        assert {outcome.status for outcome in await asyncio.gather(*calls)} == {"completed"}
+        await busy("0")
+        ended: list[str] = []
+
+        async def ending(name: str, call: Awaitable[Outcome]) -> None:
+            outcome = await call
+            assert outcome.status == "completed", outcome
+            ended.append(name)
+
+        # In this order they come: one that runs, one that waits before the other function's, and more after it.
+        names = ["runs", "before", "patient", "after", "after", "after"]
+        async with asyncio.TaskGroup() as calls:
+            for name in names:
+                calls.create_task(ending(name, patient("0") if name == "patient" else busy("0.1")))
+        assert ended == names
 
 
 async def test_code_that_can_not_be_loaded_fails_all_who_wait_at_once(deployed: Deploy) -> None:
