@@ -272,7 +272,7 @@ def test_a_database_that_is_none_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("used", [False, True])
-@pytest.mark.parametrize("size", [0, 64, 20_000])
+@pytest.mark.parametrize("size", [0, 4096, 20_000])
 def test_a_file_that_can_not_grow_is_said(tmp_path: Path, size: int, used: bool) -> None:
     place = tmp_path / "data"
     if used:
