@@ -5,5 +5,6 @@
 * it says ``hello`` when it runs;
 * ``start`` {entrypoint, function, code, packages, env, variables, context} is answered by ``ready``, or by ``failed``
   {layer} with the reason as body;
-* ``call`` {context, headers} and the payload as body is answered by ``answer`` {status, kind, layer} and the result.
+* ``call`` {context, headers} and the payload as body is answered by ``answer`` {status, kind, layer} and the result;
+  ``last`` is there and true when the process can't take a further call.
 """
