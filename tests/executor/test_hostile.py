@@ -183,7 +183,9 @@ async def test_what_a_function_started_ends_with_its_instance(executor: LocalExe
     hostile = await deploy(executor, tmp_path, "hostile")
     mark = f"9{os.getpid()}"  # this run's own
     await hostile.do("grandchild", mark)
-    assert processes_with(mark)
+    async with asyncio.timeout(5):  # a process that has just been made has no command line for a moment
+        while not processes_with(mark):
+            await asyncio.sleep(0.01)
     await executor.stop()
     assert await gone(mark)
 
