@@ -105,6 +105,15 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+async def there(mark: str) -> bool:
+    """Wait for a process with this mark: one that has just been made has no command line for a moment."""
+    for _ in range(250):
+        if processes_with(mark):
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
 async def gone(mark: str) -> bool:
     """Wait for the processes with this mark to end; return whether they did within two seconds."""
     for _ in range(100):

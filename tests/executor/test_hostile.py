@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from nbfunctions.executor.local import LocalExecutor
-from tests.executor.deployments import Deployed, deploy, gone, open_files, processes_with, running
+from tests.executor.deployments import Deployed, deploy, gone, open_files, processes_with, running, there
 
 Deploy = Callable[..., Awaitable[Deployed]]
 
@@ -183,9 +183,7 @@ async def test_what_a_function_started_ends_with_its_instance(executor: LocalExe
     hostile = await deploy(executor, tmp_path, "hostile")
     mark = f"9{os.getpid()}"  # this run's own
     await hostile.do("grandchild", mark)
-    async with asyncio.timeout(5):  # a process that has just been made has no command line for a moment
-        while not processes_with(mark):
-            await asyncio.sleep(0.01)
+    assert await there(mark)
     await executor.stop()
     assert await gone(mark)
 
@@ -208,16 +206,17 @@ asyncio.run(main())
 
 async def test_killing_the_server_leaves_no_process_behind(tmp_path: Path) -> None:
     root = str(Path(__file__).parent.parent.parent)
-    arguments: list[Any] = [sys.executable, "-c", SERVER, str(tmp_path), "98762"]
+    mark = f"8{os.getpid()}"
+    arguments: list[Any] = [sys.executable, "-c", SERVER, str(tmp_path), mark]
     server = subprocess.Popen(arguments, cwd=root, stdout=subprocess.PIPE)  # noqa: ASYNC220
     try:
         assert server.stdout is not None
         assert await asyncio.to_thread(server.stdout.readline) == b"ready\n"
-        assert processes_with("98762")
+        assert await there(mark)
     finally:
         server.kill()
         server.communicate()
-    assert await gone("98762")
+    assert await gone(mark)
     assert await gone(str(tmp_path))
 
 
@@ -228,8 +227,9 @@ async def test_no_process_and_no_open_file_is_left(tmp_path: Path) -> None:
         for _ in range(5):
             await hostile('["speak", "garbage"]')
             await hostile('["close"]')
-        await hostile('["grandchild", "98763"]', timeout=0.2)
+        mark = f"7{os.getpid()}"
+        await hostile(f'["grandchild", "{mark}"]', timeout=0.2)
         began = time.monotonic()
     assert time.monotonic() - began < 2
-    assert await gone("98763")
+    assert await gone(mark)
     assert open_files() <= before + 1  # the loop's own
