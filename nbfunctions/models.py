@@ -20,7 +20,6 @@ __all__ = [
     "OUTPUT_LIMIT",
     "SCOPES",
     "TRIGGERS",
-    "Build",
     "BuildStatus",
     "Deployment",
     "DeploymentList",
@@ -115,18 +114,6 @@ class Deployment(Record, kw_only=True, frozen=True):
     """Seconds from the start of the build to its end; 0 until it ended."""
     digest: str = ""
     """SHA-256 of the uploaded archive, in hex."""
-
-
-class Build(Record, kw_only=True, frozen=True):
-    """What became of preparing a deployment (spec, section 2.3); never returned by a route of its own."""
-
-    id: str = field(name="$id")
-    deployment_id: str = field(name="deploymentId", default="")
-    start_time: float = field(name="startTime", default=0.0)
-    end_time: float = field(name="endTime", default=0.0)
-    status: BuildStatus = "processing"
-    stdout: str = ""
-    stderr: str = ""
 
 
 class Execution(Record, kw_only=True, frozen=True):

@@ -159,7 +159,7 @@ class Dispatch:
         try:
             await self._finish(claim)
         except Exception:
-            # The row keeps its lease, which is not renewed for ever: it ends as failed when the server is started anew.
+            # The row stays as it is while this server lives; the next start ends it as failed.
             log.exception("execution %s could not be recorded", claim.execution.id)
 
     async def _finish(self, claim: ExecutionClaim) -> None:

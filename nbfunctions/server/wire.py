@@ -184,12 +184,10 @@ def answer(status: int, record: Any, response_format: str = "") -> Response:
     return Response(_encode(record), status, headers={**COMMON, "content-type": JSON_TYPE})
 
 
-def refusal(error: ApiError, extra: Mapping[str, str] | None = None) -> Response:
+def refusal(error: ApiError) -> Response:
     """Return an error's answer (spec, section 3.1)."""
     body = ErrorAnswer(message=error.message, code=error.code, type=error.type, version=API_VERSION)
-    return Response(
-        _encode(body), error.code, headers={**COMMON, "content-type": JSON_TYPE, **UNCACHED, **(extra or {})}
-    )
+    return Response(_encode(body), error.code, headers={**COMMON, "content-type": JSON_TYPE, **UNCACHED})
 
 
 def _version(text: str) -> tuple[int, ...]:
