@@ -38,6 +38,9 @@ __all__ = [
     "DeploymentNotFound",
     "EntrypointNotFound",
     "Error",
+    "ExecutionAlreadyExists",
+    "ExecutionEnded",
+    "ExecutionInProgress",
     "ExecutionNotFound",
     "FunctionAlreadyExists",
     "FunctionFailed",
@@ -65,6 +68,7 @@ __all__ = [
     "StorageInvalidFile",
     "StorageInvalidFileSize",
     "UndefinedNames",
+    "UserJwtInvalid",
     "UserUnauthorized",
 ]
 
@@ -176,6 +180,12 @@ class ProjectKeyExpired(ApiError):
     code = 401
 
 
+class UserJwtInvalid(ApiError):
+    """Failed to verify JWT."""
+
+    code = 401
+
+
 class UserUnauthorized(ApiError):
     """The current user is not authorized to perform the requested action"""
 
@@ -228,6 +238,24 @@ class ExecutionNotFound(ApiError):
     """Execution not found"""
 
     code = 404
+
+
+class ExecutionAlreadyExists(ApiError):
+    """An execution with this Idempotency-Key was asked for with other parameters"""
+
+    code = 409
+
+
+class ExecutionInProgress(ApiError):
+    """Can't delete an ongoing execution: cancel it, or wait for its end"""
+
+    code = 400
+
+
+class ExecutionEnded(ApiError):
+    """The execution has ended already"""
+
+    code = 400
 
 
 class StorageFileEmpty(ApiError):

@@ -42,7 +42,7 @@ __all__ = [
 BuildStatus = Literal["processing", "building", "ready", "failed"]
 ExecutionStatus = Literal["waiting", "processing", "completed", "failed"]
 Trigger = Literal["http", "schedule", "event"]
-Layer = Literal["", "start", "code", "limit", "platform"]
+Layer = Literal["", "start", "code", "limit", "platform", "cancelled"]
 ResponseType = Literal["text", "json", "dataframe", "bytes"]
 
 BUILD_STATUSES: Final[tuple[BuildStatus, ...]] = ("processing", "building", "ready", "failed")
@@ -53,6 +53,8 @@ SCOPES: Final[tuple[str, ...]] = (
     "functions.write",
     "execution.read",
     "execution.write",
+    "events.write",
+    "users.write",
     "health.read",
 )
 """Scopes an API key can hold (spec, section 4.3)."""
@@ -114,6 +116,9 @@ class Deployment(Record, kw_only=True, frozen=True):
     """Seconds from the start of the build to its end; 0 until it ended."""
     digest: str = ""
     """SHA-256 of the uploaded archive, in hex."""
+    chunks_total: int = field(name="chunksTotal", default=1)
+    chunks_uploaded: int = field(name="chunksUploaded", default=1)
+    """How many parts the upload has, and how many of them have come."""
 
 
 class Execution(Record, kw_only=True, frozen=True):
@@ -138,7 +143,7 @@ class Execution(Record, kw_only=True, frozen=True):
     response_type: ResponseType = field(name="responseType", default="text")
     """How ``response`` is to be read; see :meth:`json` and the notebook side's results."""
     layer: Layer = ""
-    """Where a failed execution failed: ``start``, ``code``, ``limit`` or ``platform``."""
+    """Why a failed execution failed: ``start``, ``code``, ``limit``, ``platform``, or it was ``cancelled``."""
     cold: bool = False
     """Whether an instance had to be started for it."""
     queued: float = 0.0

@@ -51,6 +51,15 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "Address the server listens on.")
     port: int = _setting(8400, "Port the server listens on; 0 takes any free one.", least=0, most=65535)
+    hosts: str = _setting(
+        "",
+        "Further names, comma-separated, under which a server on loopback may be called, as by a reverse proxy. "
+        "`*.example.org` is every name below example.org.",
+    )
+    origins: str = _setting(
+        "",
+        "Hosts, comma-separated, whose web pages may call the server. `*.example.org` is every name below example.org.",
+    )
     data_dir: Path = _setting(default_data_dir, "Folder of the database, the archives and the build outputs.")
     sandbox: SandboxChoice = _setting(
         "auto",
@@ -81,6 +90,16 @@ class Settings:
     tmp_size: int = _setting(256, "Size of a function's private /tmp.", "MB")
     processes: int = _setting(128, "Processes and threads an instance may have.", "processes", least=4)
     open_files: int = _setting(1024, "Files an instance may have open at once.", "files", least=16)
+    rate_limit: int = _setting(
+        60,
+        "Executions that users and guests may ask for in one window, counted by address; 0 is without limit.",
+        "executions",
+        least=0,
+    )
+    rate_limit_window: int = _setting(60, "Length of that window.", "seconds")
+    event_depth: int = _setting(
+        8, "How many executions may follow one from another by events, before a chain of them is cut.", "executions"
+    )
     execution_retention: int = _setting(1_209_600, "How long finished executions are kept.", "seconds")
 
 
@@ -166,7 +185,7 @@ def _convert(field: dataclasses.Field[Any], hint: Any, value: Any, where: str) -
         if value not in choices:
             raise SettingInvalid(f"{where}: expected one of {', '.join(choices)}, found {value!r}")
         return value
-    if not str(value):
+    if not str(value) and field.default != "":
         raise SettingInvalid(f"{where}: expected a text, found an empty one")
     return str(value)
 

@@ -54,7 +54,9 @@ def test_every_setting_has_its_section() -> None:
     defaults = Settings()
     assert list(found) and set(found) == {name for name, *_ in table()}
     for name, _, unit, help_ in table():
-        value = "the user's data folder" if name == "data_dir" else f"{getattr(defaults, name)} {unit}".strip()
+        value = (
+            "the user's data folder" if name == "data_dir" else f"{getattr(defaults, name)} {unit}".strip() or "empty"
+        )
         first = f"`--{name.replace('_', '-')}`, `NBFUNCTIONS_{name.upper()}`; default {value}"
         lines = found[name].strip().splitlines()
         assert lines[0] == first, name

@@ -1,43 +1,30 @@
-"""The HTTP side: the table of routes, the wrapper around every endpoint, the one place where errors become answers.
+"""The HTTP side: the wrapper around every endpoint, and the one place where errors become answers.
 
-The order of checks decides which error wins (spec, section 0.1): route, project, identity, scope, parameters, action.
+The order of checks decides which error wins (spec, section 0.1): route, host, project, identity, origin, scope, rate
+limit, parameters, action.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final
+import time
+from collections.abc import Iterable
+from typing import Final
 
-import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nbfunctions.errors import ApiError, GeneralRouteNotFound, GeneralServerError, GeneralUnknown
-from nbfunctions.server import deployments, executions, functions, health
-from nbfunctions.server.identity import PUBLIC, demand, identify
-from nbfunctions.server.params import (
-    CRON,
-    CUSTOM_ID,
-    EVENT,
-    FLAG,
-    FLAG_TEXT,
-    ROLES,
-    UID,
-    VARIABLES,
-    Param,
-    array,
-    between,
-    check,
-    one_of,
-    text,
-    zero_or,
-)
+from nbfunctions.server.identity import identify
+from nbfunctions.server.limits import RateLimit, client_address
+from nbfunctions.server.origins import Origins
+from nbfunctions.server.params import check
+from nbfunctions.server.permissions import PUBLIC, demand
+from nbfunctions.server.routes import Endpoint, endpoints
 from nbfunctions.server.server import Server
-from nbfunctions.server.wire import Parameters, answer, headers_of, query_of, read, refusal
-from nbfunctions.settings import MEMORY_LEAST
+from nbfunctions.server.wire import Answer, Parameters, answer, compressed, headers_of, query_of, read, refusal
 
-__all__ = ["App", "Endpoint", "endpoints"]
+__all__ = ["App", "Routes"]
 
 BASE: Final = "/v1"
 READING: Final = ("GET", "HEAD")
@@ -45,173 +32,37 @@ READING: Final = ("GET", "HEAD")
 log = logging.getLogger("nbfunctions")
 
 
-class Endpoint(msgspec.Struct, kw_only=True, frozen=True):
-    """One row of the route table."""
-
-    method: str
-    path: str
-    action: Callable[..., Awaitable[Any]]
-    scope: str
-    params: tuple[Param, ...] = ()
-    status: int = 200
-    takes_file: bool = False
-
-
-def endpoints(server: Server) -> tuple[Endpoint, ...]:
-    """Return the route table (spec, section 1), with the limits and runtimes of this server in its rules."""
-    settings = server.settings
-    function_id = Param("functionId", UID, required=True)
-    deployment_id = Param("deploymentId", UID, required=True)
-    changeable = (
-        Param("vars", VARIABLES, default={}),
-        Param("events", array(EVENT), default=()),
-        Param("schedule", CRON, default=""),
-        Param("timeout", between(1, settings.timeout_limit), default=min(15, settings.timeout_limit)),
-        # Additions
-        Param("memory", zero_or(between(MEMORY_LEAST, settings.memory_limit)), default=0),
-        Param("concurrency", zero_or(between(1, settings.concurrency_limit)), default=0),
-    )
-    name = Param("name", text(128), required=True)
-    execute = Param("execute", ROLES, default=())
-    page = (
-        Param("search", text(256), default=""),
-        Param("limit", between(0, 100), default=25),
-        Param("offset", between(0, 5000), default=0),
-        Param("cursor", UID, default=""),
-        Param("cursorDirection", one_of("after", "before", loose=True), default="after", key="direction"),
-    )
-    order = Param("orderType", one_of("ASC", "DESC"), default="ASC", key="order")
-    runtime = Param("runtime", one_of(*server.executor.runtimes), required=True)
-    one_function = "/functions/{functionId}"
-    all_deployments = one_function + "/deployments"
-    one_deployment = all_deployments + "/{deploymentId}"
-    all_executions = one_function + "/executions"
-    return (
-        Endpoint(
-            method="POST",
-            path="/functions",
-            action=functions.create,
-            scope="functions.write",
-            params=(Param("functionId", CUSTOM_ID, required=True), name, execute, runtime, *changeable),
-            status=201,
-        ),
-        Endpoint(
-            method="GET", path="/functions", action=functions.list_, scope="functions.read", params=(*page, order)
-        ),
-        Endpoint(method="GET", path="/functions/runtimes", action=functions.list_runtimes, scope="functions.read"),
-        Endpoint(method="GET", path=one_function, action=functions.get, scope="functions.read", params=(function_id,)),
-        Endpoint(
-            method="PUT",
-            path=one_function,
-            action=functions.update,
-            scope="functions.write",
-            params=(function_id, name, execute, *changeable),
-        ),
-        Endpoint(
-            method="PATCH",
-            path=one_deployment,
-            action=functions.update_deployment,
-            scope="functions.write",
-            params=(function_id, deployment_id),
-        ),
-        Endpoint(
-            method="DELETE",
-            path=one_function,
-            action=functions.delete,
-            scope="functions.write",
-            params=(function_id,),
-            status=204,
-        ),
-        Endpoint(
-            method="POST",
-            path=all_deployments,
-            action=deployments.create,
-            scope="functions.write",
-            params=(
-                function_id,
-                Param("entrypoint", text(1028), required=True),
-                Param("activate", FLAG_TEXT, default=False),
-            ),
-            status=201,
-            takes_file=True,
-        ),
-        Endpoint(
-            method="GET",
-            path=all_deployments,
-            action=deployments.list_,
-            scope="functions.read",
-            params=(function_id, *page, order),
-        ),
-        Endpoint(
-            method="GET",
-            path=one_deployment,
-            action=deployments.get,
-            scope="functions.read",
-            params=(function_id, deployment_id),
-        ),
-        Endpoint(
-            method="DELETE",
-            path=one_deployment,
-            action=deployments.delete,
-            scope="functions.write",
-            params=(function_id, deployment_id),
-            status=204,
-        ),
-        Endpoint(
-            method="POST",
-            path=all_executions,
-            action=executions.create,
-            scope="execution.write",
-            params=(
-                function_id,
-                Param("data", text(8192), default=""),
-                Param("async", FLAG, default=True, key="asynchronous"),
-            ),
-            status=201,
-        ),
-        Endpoint(
-            method="GET",
-            path=all_executions,
-            action=executions.list_,
-            scope="execution.read",
-            params=(function_id, *page),
-        ),
-        Endpoint(
-            method="GET",
-            path=all_executions + "/{executionId}",
-            action=executions.get,
-            scope="execution.read",
-            params=(function_id, Param("executionId", UID, required=True)),
-        ),
-        Endpoint(
-            method="POST",
-            path=one_deployment + "/builds/{buildId}",
-            action=deployments.retry_build,
-            scope="functions.write",
-            params=(function_id, deployment_id, Param("buildId", UID, required=True)),
-            status=204,
-        ),
-        Endpoint(method="GET", path="/health", action=health.health, scope="health.read"),
-        Endpoint(method="GET", path="/health/version", action=health.version, scope=PUBLIC),
-    )
-
-
 class App:
     """The ASGI application: ``await app(scope, receive, send)``."""
 
     def __init__(self, server: Server) -> None:
-        self._routes = Routes((one.method, BASE + one.path, _Wrapper(server, one)) for one in endpoints(server))
+        self._origins = Origins(server.settings)
+        self._routes = Routes(
+            (one.method, BASE + one.path, _Wrapper(server, one, self._origins)) for one in endpoints(server)
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        if scope["method"] == "OPTIONS":
+            await self._preflight(scope)(scope, receive, send)
+            return
         found = self._routes.find(scope["method"], scope["path"])
         if found is None:
-            await refusal(GeneralRouteNotFound())(scope, receive, send)
+            await refusal(GeneralRouteNotFound()).with_headers(self._origins.headers({}))(scope, receive, send)
             return
         wrapper, scope["path_params"] = found
         await wrapper(scope, receive, send)
+
+    def _preflight(self, scope: Scope) -> Answer:
+        """Every path answers alike, also one that is no route."""
+        headers = headers_of(scope)
+        try:
+            self._origins.demand_host(headers)
+        except ApiError as error:
+            return refusal(error).with_headers(self._origins.headers({}))
+        return answer(204, None).with_headers(self._origins.preflight(headers))
 
 
 class Routes:
@@ -245,13 +96,20 @@ class Routes:
 class _Wrapper:
     """What happens around every action."""
 
-    def __init__(self, server: Server, endpoint: Endpoint) -> None:
+    def __init__(self, server: Server, endpoint: Endpoint, origins: Origins) -> None:
         self._server = server
         self._endpoint = endpoint
+        self._origins = origins
+        limit, window = server.settings.rate_limit, server.settings.rate_limit_window
+        self._limit = RateLimit(limit, window) if endpoint.limited and limit else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        headers = headers_of(scope)
+        common = [*self._origins.headers(headers)]
+        response: Answer | Response
         try:
-            response = await self._respond(scope, receive)
+            response = await self._respond(scope, receive, headers, common)
         except ApiError as error:
             response = refusal(error)
         except OSError as error:
@@ -260,18 +118,38 @@ class _Wrapper:
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"])
             response = refusal(GeneralUnknown())
+        common.append((b"x-debug-speed", b"%.6f" % (time.perf_counter() - began)))
+        if isinstance(response, Answer):
+            response = response.with_headers(common)
+            if "gzip" in headers.get("accept-encoding", ""):
+                response = await compressed(response)
+        else:
+            response.raw_headers += common
         await response(scope, receive, send)
 
-    async def _respond(self, scope: Scope, receive: Receive) -> Response:
+    async def _respond(
+        self, scope: Scope, receive: Receive, headers: dict[str, str], common: list[tuple[bytes, bytes]]
+    ) -> Answer | Response:
         server, endpoint = self._server, self._endpoint
-        headers = headers_of(scope)
+        self._origins.demand_host(headers)
         response_format = headers.get("x-appwrite-response-format", "")
         if endpoint.scope == PUBLIC:
             return answer(endpoint.status, await endpoint.action(server), response_format)
-        query = query_of(scope) if scope["method"] in READING else {}
-        caller = await identify(server.store, headers, query, server.clock())
+        method = scope["method"]
+        query = query_of(scope) if method in READING else {}
+        now = server.clock()
+        caller = await identify(server.store, headers, query, now)
+        if not caller.is_key:
+            self._origins.demand_origin(method, headers)
         demand(caller, endpoint.scope)
-        if scope["method"] in READING:
+        if self._limit is not None:
+            peer = client_address((scope.get("client") or ("",))[0], headers)
+            counted = self._limit.count(peer, now, exempt=caller.is_key)
+            common += counted.headers()
+            if counted.exceeded:
+                common.append((b"retry-after", b"%d" % max(1, counted.reset - int(now))))
+            counted.demand()
+        if method in READING:
             given = Parameters(query)
         else:
             given = await read(
@@ -279,12 +157,12 @@ class _Wrapper:
             )
         try:
             values = check(endpoint.params, {**given.values, **scope["path_params"]})
+            if endpoint.headers:
+                values |= check(endpoint.headers, {one.name: headers.get(one.name.lower()) for one in endpoint.headers})
             if endpoint.takes_file:
                 values["file"] = given.file
-                values["content_range"] = headers.get("content-range", "")
-                values["upload_id"] = headers.get("x-appwrite-id", "")
-            record = await endpoint.action(server, caller, **values)
+            result = await endpoint.action(server, caller, **values)
         finally:
             if given.file is not None:
                 given.file.content.close()
-        return answer(endpoint.status, record, response_format)
+        return result if isinstance(result, Response) else answer(endpoint.status, result, response_format)

@@ -15,7 +15,7 @@ from nbfunctions.errors import (
 )
 from nbfunctions.models import Deployment, DeploymentList, new_id
 from nbfunctions.server.artifacts import Upload
-from nbfunctions.server.identity import Caller
+from nbfunctions.server.permissions import Caller
 from nbfunctions.server.server import Server
 from nbfunctions.server.store.protocol import Page
 from nbfunctions.server.wire import File
@@ -55,10 +55,10 @@ async def create(
     function_id: str,
     entrypoint: str,
     activate: bool,
-    *,
-    file: File | None,
     content_range: str,
     upload_id: str,
+    *,
+    file: File | None,
 ) -> Deployment:
     """Take an archive, or one chunk of it; a complete one waits for its build.
 

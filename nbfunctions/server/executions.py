@@ -12,7 +12,7 @@ from nbfunctions.errors import (
     FunctionRuntimeUnsupported,
 )
 from nbfunctions.models import Execution, ExecutionList, new_id
-from nbfunctions.server.identity import Caller, demand_execute
+from nbfunctions.server.permissions import Caller, demand_execute
 from nbfunctions.server.server import Server
 from nbfunctions.server.store.protocol import Page
 
@@ -56,13 +56,13 @@ async def create(server: Server, caller: Caller, function_id: str, data: str, as
 async def list_(server: Server, caller: Caller, function_id: str, **page: Any) -> ExecutionList:
     """Return a page of a function's executions that the caller may see, newest first."""
     await server.store.get_function(caller.project_id, function_id)
-    return await server.store.list_executions(caller.project_id, function_id, Page(**page), caller.visible)
+    return await server.store.list_executions(caller.project_id, function_id, Page(**page), caller.reader)
 
 
 async def get(server: Server, caller: Caller, function_id: str, execution_id: str) -> Execution:
     """Return an execution that the caller may see."""
     await server.store.get_function(caller.project_id, function_id)
     execution = await server.store.get_execution(caller.project_id, function_id, execution_id)
-    if caller.visible is not None and set(caller.visible).isdisjoint(execution.read):
+    if caller.reader is not None and caller.reader not in execution.read:
         raise ExecutionNotFound
     return execution

@@ -6,7 +6,7 @@ from typing import Any
 
 from nbfunctions.models import Function, FunctionList, RuntimeList, new_id
 from nbfunctions.server.artifacts import Upload
-from nbfunctions.server.identity import Caller
+from nbfunctions.server.permissions import Caller
 from nbfunctions.server.server import Server
 from nbfunctions.server.store.protocol import Page
 

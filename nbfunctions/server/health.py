@@ -7,7 +7,7 @@ import time
 import msgspec
 
 from nbfunctions import __version__
-from nbfunctions.server.identity import Caller
+from nbfunctions.server.permissions import Caller
 from nbfunctions.server.server import Server
 from nbfunctions.server.wire import API_VERSION
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from nbfunctions.errors import GeneralArgumentInvalid
 from nbfunctions.server.cron import is_cron
-from nbfunctions.server.events import is_event
+from nbfunctions.server.patterns import is_event
 
 __all__ = [
     "CRON",

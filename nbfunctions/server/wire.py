@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import re
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, BinaryIO, Final
@@ -10,13 +12,24 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.responses import Response
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Receive, Scope, Send
 
 from nbfunctions.errors import ApiError, GeneralArgumentInvalid, StorageInvalidFileSize
 from nbfunctions.models import ErrorAnswer
 
-__all__ = ["API_VERSION", "BODY_LIMIT", "File", "Parameters", "answer", "headers_of", "query_of", "read", "refusal"]
+__all__ = [
+    "API_VERSION",
+    "BODY_LIMIT",
+    "Answer",
+    "File",
+    "Parameters",
+    "answer",
+    "compressed",
+    "headers_of",
+    "query_of",
+    "read",
+    "refusal",
+]
 
 API_VERSION: Final = "0.15.3"
 """The release of the reference whose contract this is; clients ask for it and find it in every error."""
@@ -25,9 +38,14 @@ BODY_LIMIT: Final = 6 * 1024 * 1024
 """Bytes of a request that carries no file (spec, section 0.2)."""
 
 FIELDS_LIMIT: Final = 1000
-COMMON: Final = {"server": "Appwrite", "x-content-type-options": "nosniff"}
-JSON_TYPE: Final = "application/json; charset=UTF-8"
-UNCACHED: Final = {"cache-control": "no-cache, no-store, must-revalidate", "expires": "0", "pragma": "no-cache"}
+JSON_TYPE: Final = (b"content-type", b"application/json; charset=UTF-8")
+UNCACHED: Final = (
+    (b"cache-control", b"no-cache, no-store, must-revalidate"),
+    (b"expires", b"0"),
+    (b"pragma", b"no-cache"),
+)
+COMPRESSED_LEAST: Final = 4096
+"""Bytes of a body that is worth a thread's time."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -174,20 +192,49 @@ def _list_or_object(value: Any) -> Any:
 # -- answers ------------------------------------------------------------------------------------------------
 
 
-def answer(status: int, record: Any, response_format: str = "") -> Response:
+class Answer:
+    """A whole answer, as an ASGI application: half the time of Starlette's, which makes its head anew each time."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+    def with_headers(self, headers: list[tuple[bytes, bytes]]) -> Answer:
+        """Return the same answer with further headers."""
+        return Answer(self.status, self.body, [*self.headers, *headers])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        headers = [*self.headers, (b"content-length", b"%d" % len(self.body))]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def answer(status: int, record: Any, response_format: str = "") -> Answer:
     """Return a record as the client's generation reads it; without a record an empty answer that has a content type."""
     if record is None:
         # The Python SDKs read the header of every answer, of an empty one too (spec, section 1).
-        return Response(status_code=status, headers={**COMMON, "content-type": "text/html; charset=UTF-8"})
+        return Answer(status, b"", [(b"content-type", b"text/html; charset=UTF-8")])
     if response_format and _version(response_format) <= (0, 14, 0):
         record = _of_0_14(msgspec.to_builtins(record))
-    return Response(_encode(record), status, headers={**COMMON, "content-type": JSON_TYPE})
+    return Answer(status, _encode(record), [JSON_TYPE])
 
 
-def refusal(error: ApiError) -> Response:
+def refusal(error: ApiError) -> Answer:
     """Return an error's answer (spec, section 3.1)."""
     body = ErrorAnswer(message=error.message, code=error.code, type=error.type, version=API_VERSION)
-    return Response(_encode(body), error.code, headers={**COMMON, "content-type": JSON_TYPE, **UNCACHED})
+    return Answer(error.code, _encode(body), [JSON_TYPE, *UNCACHED])
+
+
+async def compressed(whole: Answer) -> Answer:
+    """Return an answer with its body compressed, where that saves a packet."""
+    if len(whole.body) < COMPRESSED_LEAST:
+        return whole
+    body = await asyncio.to_thread(gzip.compress, whole.body, 1)
+    return Answer(whole.status, body, [*whole.headers, (b"content-encoding", b"gzip")])
 
 
 def _version(text: str) -> tuple[int, ...]:

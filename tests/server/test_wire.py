@@ -131,6 +131,6 @@ def test_a_record_for_0_14_has_its_dates(record: Any, has: bytes, has_not: bytes
 @pytest.mark.parametrize("error", list(ApiError.types.values()))
 def test_every_error_has_one_shape(error: type[ApiError]) -> None:
     answered = refusal(error("what is wrong: ü"))
-    assert answered.status_code == error.code
+    assert answered.status == error.code
     said = f'{{"message":"what is wrong: ü","code":{error.code},"type":"{error.type}","version":"0.15.3"}}'
     assert bytes(answered.body).decode() == said

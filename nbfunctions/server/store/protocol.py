@@ -8,7 +8,6 @@ and always given by the caller.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -26,7 +25,21 @@ from nbfunctions.models import (
     Project,
 )
 
-__all__ = ["Active", "BuildClaim", "DueSchedule", "ExecutionClaim", "Page", "Store", "StoreFailed", "finished"]
+__all__ = [
+    "Acceptance",
+    "Active",
+    "BuildClaim",
+    "DueSchedule",
+    "ExecutionChange",
+    "ExecutionClaim",
+    "Idempotency",
+    "OnChange",
+    "Page",
+    "Store",
+    "StoreFailed",
+    "UsageCount",
+    "finished",
+]
 
 
 class Page(msgspec.Struct, kw_only=True, frozen=True):
@@ -61,21 +74,69 @@ class BuildClaim(msgspec.Struct, kw_only=True, frozen=True):
     deployment: Deployment
 
 
-class ExecutionClaim(msgspec.Struct, kw_only=True, frozen=True):
-    """An execution that this owner may run until the lease ends, and what it takes to run it."""
+class Idempotency(msgspec.Struct, frozen=True):
+    """What makes a request the same as an earlier one."""
+
+    caller: str
+    """Who asks: keys of others are not seen."""
+    key: str
+    digest: str
+    """Of everything that the request asked for."""
+
+
+class Acceptance(msgspec.Struct, kw_only=True, frozen=True):
+    """An execution as it is accepted, with what only the server keeps of it."""
 
     project_id: str
     execution: Execution
-    data: str
-    user_id: str
-    event: str
-    event_data: str
     created: float
     """When it was accepted, with fractions of a second."""
+    data: str = ""
+    user_id: str = ""
+    """The user who asked for it, or caused the event that triggered it."""
+    event: str = ""
+    event_data: str = ""
+    depth: int = 0
+    """How many executions came before it in its chain of events."""
+    synchronous: bool = False
+    """Whether its caller waits for its end."""
+
+
+class ExecutionClaim(msgspec.Struct, kw_only=True, frozen=True):
+    """An execution that this owner may run until the lease ends, and what it takes to run it."""
+
+    accepted: Acceptance
     function: Function
     deployment: Deployment | None
     """The one that was active when the execution was accepted; None when it was deleted since."""
     output: str
+
+
+class ExecutionChange(msgspec.Struct, kw_only=True, frozen=True):
+    """What became of an execution, told after the commit."""
+
+    project_id: str
+    execution: Execution
+    """As it is now; as it was last, if it was deleted."""
+    action: Literal["create", "update", "delete"]
+    is_event: bool = False
+    """Whether the contract has an event ``executions.create`` or ``.update`` for it (spec, sections 7.1 and 9.5)."""
+
+
+OnChange = Callable[[ExecutionChange], None]
+
+
+class UsageCount(msgspec.Struct, frozen=True):
+    """What a function did in half an hour (spec, section 2.7)."""
+
+    project_id: str
+    function_id: str
+    start: int
+    """Begin of the half hour, in seconds since the epoch."""
+    executions: int
+    failures: int
+    compute: float
+    """Seconds inside the runtime."""
 
 
 class DueSchedule(msgspec.Struct, kw_only=True, frozen=True):
@@ -127,6 +188,11 @@ class Store(Protocol):
         """Commit what is under way and let go."""
         ...
 
+    def listen(self, on_change: OnChange) -> None:
+        """Have ``on_change`` called, in the event loop and in order, for every change of an execution once it is
+        committed: accepted, claimed, given back, finished, deleted."""
+        ...
+
     # -- projects and keys ------------------------------------------------------------------------------
 
     async def create_project(self, project: Project) -> Project:
@@ -139,6 +205,10 @@ class Store(Protocol):
 
     async def list_projects(self) -> list[Project]:
         """Return all projects, oldest first."""
+        ...
+
+    async def get_token_secret(self, project_id: str) -> str:
+        """Return what signs the tokens of the project's users, made with the project. Raises ``ProjectNotFound``."""
         ...
 
     async def create_key(self, key: Key, secret_hash: str) -> Key:
@@ -217,6 +287,17 @@ class Store(Protocol):
         """Delete deployments whose upload was begun before and never completed; return their ids."""
         ...
 
+    async def begin_upload(self, project_id: str, deployment: Deployment) -> Deployment:
+        """Return the deployment of an upload in chunks, made if it isn't there. Raises ``FunctionNotFound``, and
+        ``DeploymentNotFound`` when the id is one of another function of the project."""
+        ...
+
+    async def note_chunks(
+        self, project_id: str, function_id: str, deployment_id: str, *, uploaded: int, total: int, now: float
+    ) -> Deployment:
+        """Record how many chunks of an upload have come. Raises ``DeploymentNotFound``."""
+        ...
+
     async def get_deployment(self, project_id: str, function_id: str, deployment_id: str) -> Deployment:
         """Raises ``DeploymentNotFound``, also when it belongs to another function."""
         ...
@@ -262,36 +343,23 @@ class Store(Protocol):
 
     async def create_execution(
         self,
-        project_id: str,
-        execution: Execution,
+        accepted: Acceptance,
         *,
-        data: str,
-        user_id: str = "",
-        event: str = "",
-        event_data: str = "",
-        now: float,
         owner: str | None = None,
         lease_until: float = 0.0,
+        idempotency: Idempotency | None = None,
     ) -> Execution:
         """Accept an execution. With an ``owner`` it is claimed in the same commit (the synchronous call's short cut)
         and its status is ``processing``; without one it waits for a claim and the commit is durable.
 
+        An ``idempotency`` that was seen within a day, and whose execution is still there, makes no further one: the
+        earlier one is returned as it is now, or ``ExecutionAlreadyExists`` raised when another digest came with its key.
         Raises ``FunctionNotFound`` when the function was deleted meanwhile.
         """
         ...
 
-    async def record_execution(
-        self,
-        project_id: str,
-        execution: Execution,
-        outcome: Outcome,
-        *,
-        data: str,
-        user_id: str = "",
-        now: float,
-        ended: float,
-    ) -> Execution:
-        """Accept an execution at ``now`` and record its result at ``ended``, in one commit; return the finished record.
+    async def record_execution(self, accepted: Acceptance, outcome: Outcome, *, ended: float) -> Execution:
+        """Accept an execution and record its result, in one commit; return the finished record.
 
         The short cut of a synchronous execution that was over before anybody could have looked. Raises
         ``FunctionNotFound`` when the function was deleted meanwhile.
@@ -327,14 +395,27 @@ class Store(Protocol):
         """Record the one result. Return None, changing nothing, when the execution is not this owner's any more."""
         ...
 
+    async def cancel_execution(
+        self, project_id: str, function_id: str, execution_id: str, reason: str, now: float
+    ) -> Execution:
+        """End an execution that waits or runs: ``failed``, status code 500, layer ``cancelled``, ``reason`` in
+        ``stderr``. Whoever runs it finds that it is theirs no more. Raises ``FunctionNotFound``, ``ExecutionNotFound``,
+        ``ExecutionEnded``.
+        """
+        ...
+
+    async def delete_execution(self, project_id: str, function_id: str, execution_id: str) -> None:
+        """Raises ``FunctionNotFound``, ``ExecutionNotFound``, ``ExecutionInProgress``."""
+        ...
+
     async def get_execution(self, project_id: str, function_id: str, execution_id: str) -> Execution:
         """Raises ``ExecutionNotFound``, also when it belongs to another function."""
         ...
 
     async def list_executions(
-        self, project_id: str, function_id: str, page: Page, roles: Sequence[str] | None = None
+        self, project_id: str, function_id: str, page: Page, reader: str | None = None
     ) -> ExecutionList:
-        """Return executions newest first; ``roles`` limits them to those whose ``$read`` names one of them.
+        """Return executions newest first; ``reader`` limits them to those whose ``$read`` is this one role.
 
         A search takes an execution's id for one lower-case word, as ``new_id`` makes it. Raises
         ``GeneralCursorNotFound``.
@@ -343,6 +424,33 @@ class Store(Protocol):
 
     async def delete_executions(self, older_than: float) -> int:
         """Delete finished executions created before; return how many."""
+        ...
+
+    # -- events and usage ---------------------------------------------------------------------------------
+
+    async def emit_event(self, project_id: str, event: str, payload: str, user_id: str, now: float) -> int:
+        """Accept one execution of each function that listens to an event (spec, section 9.6); return how many.
+
+        ``event`` has concrete ids, ``payload`` is JSON. Durable. Raises ``ProjectNotFound``. Events of this service need
+        no such call: the commit of what causes one accepts its executions.
+        """
+        ...
+
+    async def add_usage(self, counts: Sequence[UsageCount]) -> None:
+        """Add to the counts of functions; those of functions that are gone are dropped."""
+        ...
+
+    async def get_usage(self, project_id: str, function_id: str, since: int) -> list[UsageCount]:
+        """Return a function's counts of the half hours from ``since`` on that have any, oldest first. Raises
+        ``FunctionNotFound``."""
+        ...
+
+    async def delete_usage(self, older_than: int) -> None:
+        """Delete counts of half hours that began before."""
+        ...
+
+    async def count_waiting(self) -> int:
+        """Return how many executions wait for a claim."""
         ...
 
     # -- schedules --------------------------------------------------------------------------------------

@@ -51,9 +51,7 @@ def list_deployments(db: Connection, project_id: str, function_id: str, page: Pa
     )
 
 
-def list_executions(
-    db: Connection, project_id: str, function_id: str, page: Page, roles: Sequence[str] | None
-) -> ExecutionList:
+def list_executions(db: Connection, project_id: str, function_id: str, page: Page, reader: str | None) -> ExecutionList:
     """Raises ``GeneralCursorNotFound``.
 
     A search looks at the function's id and the execution's. The first is the same for all; the second is one word
@@ -62,7 +60,7 @@ def list_executions(
     scope = {
         "project_id": project_id,
         "function_id": function_id,
-        "roles": None if roles is None else json.dumps(list(roles)),
+        "read": None if reader is None else rows.encode((reader,)),
     }
     kind = "executions"
     if page.search and not search.finds(page.search, search.searchable(function_id)):

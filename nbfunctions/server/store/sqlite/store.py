@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Literal
@@ -336,11 +335,11 @@ class SqliteStore:
         return rows.execution(row)
 
     async def list_executions(
-        self, project_id: str, function_id: str, page: Page, roles: Sequence[str] | None = None
+        self, project_id: str, function_id: str, page: Page, reader: str | None = None
     ) -> ExecutionList:
         """Raises ``GeneralCursorNotFound``."""
         return await asyncio.get_running_loop().run_in_executor(
-            self._lists, lists.list_executions, self._lists_db, project_id, function_id, page, roles
+            self._lists, lists.list_executions, self._lists_db, project_id, function_id, page, reader
         )
 
     async def delete_executions(self, older_than: float) -> int:

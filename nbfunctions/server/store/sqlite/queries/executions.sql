@@ -90,9 +90,7 @@ SELECT min(seq) FROM deleted_functions;
 DELETE FROM deleted_functions WHERE seq = ?;
 
 -- part: visible
-(:roles IS NULL OR e.read != '[]' AND EXISTS (
-    SELECT 1 FROM json_each(e.read) r JOIN json_each(:roles) caller ON caller.value = r.value
-))
+(:read IS NULL OR e.read = :read)
 
 -- part: of_function
 e.function_seq = (SELECT seq FROM functions WHERE project_id = :project_id AND id = :function_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbfunctions.server.events import TREE, is_event
+from nbfunctions.server.patterns import TREE, is_event
 
 RESOURCES = ("users", "collections", "databases", "buckets", "teams", "functions")
 
