@@ -1,11 +1,11 @@
-"""Event patterns: which ones a function may listen to (spec, sections 9.1 to 9.3)."""
+"""Event patterns: which ones a function may listen to, and which ones an event fits (spec, sections 9.1 to 9.4)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-__all__ = ["is_event"]
+__all__ = ["expand", "is_event", "names"]
 
 Actions = Mapping[str, frozenset[str]]
 """Names of actions and of the attributes each can carry."""
@@ -66,3 +66,54 @@ def is_event(text: str) -> bool:
         # A sub-resource without an id is taken too, though nothing is ever called that.
         return rest[0] in actions or rest[0] in below
     return not rest or (len(rest) == 2 and rest[1] in actions.get(rest[0], frozenset()))
+
+
+STARRED: Final[Mapping[int, tuple[tuple[bool, ...], ...]]] = {
+    1: ((False,), (True,)),
+    2: ((False, False), (True, True), (False, True), (True, False)),
+    3: (
+        (False, False, False),
+        (True, True, True),
+        (False, True, False),
+        (True, True, False),
+        (True, False, False),
+        (False, False, True),
+        (True, False, True),
+        (False, True, True),
+    ),
+}
+"""Which ids of so many are ``*``, in the contract's order."""
+
+
+def names(resources: Sequence[tuple[str, str]], action: str, attribute: str = "") -> tuple[str, ...]:
+    """Return every pattern that an event fits, in the contract's order (spec, section 9.4).
+
+    ``resources`` are one to three kinds and ids, outermost first; ids may hold dots. ``action`` may be empty.
+    """
+    ends = [f".{action}"] if action else []
+    if action and attribute:
+        # The attribute comes first, but for an event of an outermost resource.
+        ends.insert(len(resources) == 1, f".{action}.{attribute}")
+    shapes = [(len(resources), end) for end in ends] + [(depth, "") for depth in range(len(resources), 0, -1)]
+    return tuple(
+        ".".join(f"{kind}.{'*' if star else id_}" for (kind, id_), star in zip(resources[:depth], starred, strict=True))
+        + end
+        for depth, end in shapes
+        for starred in STARRED[depth]
+    )
+
+
+def expand(event: str) -> tuple[str, ...]:
+    """Return every pattern that an event with concrete ids fits, such as ``users.jane.update.email``.
+
+    Its ids hold no dots: those of others go to :func:`names`. Raises ``ValueError`` for what is no event.
+    """
+    if not is_event(event):
+        raise ValueError(f"{event!r} is no event")
+    parts = event.split(".")
+    below: Mapping[str, Actions] = TREE[parts[0]][1]
+    resources, rest = [(parts[0], parts[1])], parts[2:]
+    while len(rest) >= 2 and rest[0] in below:
+        below = DEEPEST if len(resources) == 1 and parts[0] == "databases" else {}
+        resources, rest = [*resources, (rest[0], rest[1])], rest[2:]
+    return names(resources, *(rest or [""]))
