@@ -60,6 +60,17 @@ class Settings:
         "",
         "Hosts, comma-separated, whose web pages may call the server. `*.example.org` is every name below example.org.",
     )
+    jwt_jwks_url: str = _setting(
+        "",
+        "Address of the public keys (JWKS) of an issuer whose users may call the server, beside those whose tokens it "
+        "signs itself.",
+    )
+    jwt_issuer: str = _setting("", "The `iss` that a token of this issuer must have.")
+    jwt_audience: str = _setting("", "The `aud` that a token of this issuer must have, alone or among others.")
+    jwt_user_claim: str = _setting("sub", "The claim of an issuer's token that is the user's id.")
+    jwt_teams_claim: str = _setting(
+        "teams", "The claim of an issuer's token that lists the user's teams, each an id or `id/role`."
+    )
     data_dir: Path = _setting(default_data_dir, "Folder of the database, the archives and the build outputs.")
     sandbox: SandboxChoice = _setting(
         "auto",

@@ -138,7 +138,7 @@ class _Wrapper:
         method = scope["method"]
         query = query_of(scope) if method in READING else {}
         now = server.clock()
-        caller = await identify(server.store, headers, query, now)
+        caller = await identify(server, headers, query, now)
         if not caller.is_key:
             self._origins.demand_origin(method, headers)
         demand(caller, endpoint.scope)

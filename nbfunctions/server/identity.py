@@ -1,4 +1,4 @@
-"""Who calls: the proofs a request carries (spec, sections 4.1 and 4.2), looked up in the store."""
+"""Who calls: the proofs a request carries (spec, sections 4.1 and 4.2), looked up in the store or with an issuer."""
 
 from __future__ import annotations
 
@@ -6,44 +6,50 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from nbfunctions.errors import ProjectKeyExpired, ProjectNotFound
+from nbfunctions.server import permissions, tokens
 from nbfunctions.server.administration import hash_secret
 from nbfunctions.server.permissions import Caller
-from nbfunctions.server.store.protocol import Store
+from nbfunctions.server.server import Server
 
-__all__ = ["identify"]
+__all__ = ["identify", "user"]
 
 CONSOLE: Final = "console"
 """The project of a request that names none (spec, section 4.1)."""
 
 
-async def identify(store: Store, headers: Mapping[str, str], query: Mapping[str, Any], now: float) -> Caller:
+async def identify(server: Server, headers: Mapping[str, str], query: Mapping[str, Any], now: float) -> Caller:
     """Return the caller of a request; ``headers`` by lower-case name.
 
-    A key that doesn't exist makes a guest (spec, section 4.2). Raises ``ProjectNotFound`` and ``ProjectKeyExpired``.
+    A user's token wins over a key, and a key that doesn't exist makes a guest (spec, section 4.2). Raises
+    ``ProjectNotFound``, ``UserJwtInvalid`` and ``ProjectKeyExpired``.
     """
     project_id = query.get("project") or headers.get("x-appwrite-project") or CONSOLE
     if not isinstance(project_id, str):  # project[]=…
         raise ProjectNotFound
+    token = headers.get("x-appwrite-jwt")
+    if token:
+        return await user(server, project_id, token, now)
     secret = headers.get("x-appwrite-key")
     if secret:
-        key = await store.find_key(project_id, hash_secret(secret))
+        key = await server.store.find_key(project_id, hash_secret(secret))
         if key is not None:
             if key.expires_at and key.expires_at <= now:
                 raise ProjectKeyExpired
-            return Caller(
-                project_id=project_id,
-                label="application",
-                who=f"app.{project_id}@service.{headers.get('host', '').partition(':')[0]}",
-                scopes=frozenset(key.scopes) | {"health.read"},
-                roles=("role:all",),
-                is_key=True,
-            )
-    await store.get_project(project_id)
-    return Caller(
-        project_id=project_id,
-        label="guest",
-        who="User",
-        # Guests execute what is open to them, as in the generations that followed (docs/api.md, "Deviations").
-        scopes=frozenset({"execution.write"}),
-        roles=("role:all", "role:guest"),
+            return permissions.application(project_id, headers.get("host", "").partition(":")[0], key.scopes)
+    await server.store.get_project(project_id)
+    return permissions.guest(project_id)
+
+
+async def user(server: Server, project_id: str, token: str, now: float) -> Caller:
+    """Return the user whom a token is of: one that the project signed, or the issuer.
+
+    Raises ``ProjectNotFound`` before the token is looked at, then ``UserJwtInvalid``.
+    """
+    secret = await server.store.get_token_secret(project_id)
+    if server.issuer is not None and tokens.header_of(token)["alg"] != tokens.OWN:
+        claims = await server.issuer.verify(token, now)
+    else:
+        claims = tokens.verify(token, secret, now)
+    return permissions.member(
+        project_id, claims.user_id, claims.teams, email=claims.email, expires_at=claims.expires_at
     )

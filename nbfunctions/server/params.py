@@ -19,6 +19,7 @@ __all__ = [
     "FLAG",
     "FLAG_TEXT",
     "ROLES",
+    "TEAMS",
     "UID",
     "VARIABLES",
     "Param",
@@ -26,6 +27,8 @@ __all__ = [
     "array",
     "between",
     "check",
+    "is_id",
+    "is_team",
     "one_of",
     "text",
     "zero_or",
@@ -171,7 +174,8 @@ FLAG_TEXT: Final = Rule("Value must be a valid boolean", _flag_text)
 _KEY: Final = re.compile(r"(?![_.\-])[A-Za-z0-9_.\-]{1,36}")
 
 
-def _is_key(value: Any) -> bool:
+def is_id(value: Any) -> bool:
+    """Return whether it is a text that can be an id (spec, section 0.3)."""
     return isinstance(value, str) and _KEY.fullmatch(value) is not None
 
 
@@ -180,13 +184,13 @@ _ID_MESSAGE: Final = (
     "Can't start with a special char"
 )
 
-CUSTOM_ID: Final = Rule(_ID_MESSAGE, lambda value: value if value == "unique()" or _is_key(value) else _refuse())
+CUSTOM_ID: Final = Rule(_ID_MESSAGE, lambda value: value if value == "unique()" or is_id(value) else _refuse())
 """An id of the caller's choice, or ``unique()``."""
 
 UID: Final = Rule(
     "UID must contain at most 36 chars. Valid chars are a-z, A-Z, 0-9, and underscore. "
     "Can't start with a leading underscore",
-    lambda value: value if _is_key(value) else _refuse(),
+    lambda value: value if is_id(value) else _refuse(),
 )
 
 VARIABLES_LIMIT: Final = 65_535
@@ -246,7 +250,7 @@ def _role(role: Any) -> str:
         if value not in ("all", "guest", "member"):
             _refuse("Permission roles must be one of: all, guest, member")
     elif kind in ("user", "member"):
-        if not _is_key(value):
+        if not is_id(value):
             _refuse(f"[role:$id] $id must be a valid key: {_ID_MESSAGE}")
     elif kind == "team":
         _check_team(value)
@@ -263,9 +267,9 @@ def _check_team(value: str) -> None:
         _refuse("Team ID must not be empty.")
     if slash and not role:
         _refuse("Team role must not be empty.")
-    if not slash and not _is_key(team):
+    if not slash and not is_id(team):
         _refuse(f"[role:$id] $id must be a valid key: {_ID_MESSAGE}")
-    if slash and not (_is_key(team) and _is_key(role)):
+    if slash and not (is_id(team) and is_id(role)):
         _refuse(f"[team:$teamId/$role] $teamID and $role must be valid keys: {_ID_MESSAGE}")
 
 
@@ -279,3 +283,22 @@ def _roles(value: Any) -> tuple[str, ...]:
 
 
 ROLES: Final = Rule("Permissions roles must be an array of strings.", _roles)
+
+
+def is_team(value: Any) -> bool:
+    """Return whether it is a text that is a team's id, or ``id/role``."""
+    return isinstance(value, str) and value.count("/") < 2 and all(is_id(part) for part in value.split("/"))
+
+
+def _teams(value: Any) -> tuple[str, ...]:
+    items = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(items, list) or len(items) > 100:
+        _refuse()
+    for item in items:
+        if not is_team(item):
+            _refuse(f"{json.dumps(item)[:80]} is neither the id of a team nor id/role. {_ID_MESSAGE}")
+    return tuple(items)
+
+
+TEAMS: Final = Rule("Value must be a valid array of at most 100 teams.", _teams)
+"""What a token says of its user's teams: ids, or ``id/role``."""

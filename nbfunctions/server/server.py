@@ -15,6 +15,7 @@ from nbfunctions.executor.local import LocalExecutor
 from nbfunctions.server.artifacts import Artifacts, Upload
 from nbfunctions.server.build import Builds
 from nbfunctions.server.dispatch import Dispatch, keep_going
+from nbfunctions.server.issuer import Issuer
 from nbfunctions.server.schedule import Schedules
 from nbfunctions.server.store.protocol import Store
 from nbfunctions.server.store.sqlite import SqliteStore
@@ -37,6 +38,7 @@ class Server:
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
         self.clock = clock
+        self.issuer = Issuer.of(settings)
         self.store: Store = SqliteStore(settings.data_dir)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
         self.executor: Executor = LocalExecutor(settings)
