@@ -8,11 +8,10 @@ from nbfunctions.errors import (
     BuildNotFound,
     BuildNotReady,
     DeploymentNotFound,
-    ExecutionNotFound,
     FunctionRuntimeUnsupported,
 )
 from nbfunctions.models import Execution, ExecutionList, new_id
-from nbfunctions.server.permissions import Caller, demand_execute
+from nbfunctions.server.permissions import Caller, demand_execute, demand_read
 from nbfunctions.server.server import Server
 from nbfunctions.server.store.protocol import Page
 
@@ -63,6 +62,5 @@ async def get(server: Server, caller: Caller, function_id: str, execution_id: st
     """Return an execution that the caller may see."""
     await server.store.get_function(caller.project_id, function_id)
     execution = await server.store.get_execution(caller.project_id, function_id, execution_id)
-    if caller.reader is not None and caller.reader not in execution.read:
-        raise ExecutionNotFound
+    demand_read(caller, execution.read)
     return execution

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from nbfunctions.models import Deployment, DeploymentList, Execution, ExecutionList, Function, FunctionList, RuntimeList
-from nbfunctions.server import deployments, executions, functions, health
+from nbfunctions.server import deployments, executions, functions, health, users
 from nbfunctions.server.params import (
     CRON,
     CUSTOM_ID,
@@ -16,6 +16,7 @@ from nbfunctions.server.params import (
     FLAG,
     FLAG_TEXT,
     ROLES,
+    TEAMS,
     UID,
     VARIABLES,
     Param,
@@ -27,6 +28,7 @@ from nbfunctions.server.params import (
 )
 from nbfunctions.server.permissions import PUBLIC
 from nbfunctions.server.server import Server
+from nbfunctions.server.tokens import LIFE, LONGEST
 from nbfunctions.settings import MEMORY_LEAST
 
 __all__ = ["Endpoint", "endpoints"]
@@ -88,6 +90,11 @@ def endpoints(server: Server) -> tuple[Endpoint, ...]:
         Param("data", text(8192), default=""),
         Param("async", FLAG, default=True, key="asynchronous"),
     )
+    token = (
+        Param("userId", UID, required=True),
+        Param("duration", between(1, LONGEST), default=LIFE),
+        Param("teams", TEAMS, default=()),
+    )
     build_id = Param("buildId", UID, required=True)
 
     read, write, see, run = "functions.read", "functions.write", "execution.read", "execution.write"
@@ -117,6 +124,8 @@ def endpoints(server: Server) -> tuple[Endpoint, ...]:
         row("GET", one_execution, executions.get, see, Execution, (function_id, execution_id)),
         row("POST", one_deployment + "/builds/{buildId}", deployments.retry_build, write,
             params=(function_id, deployment_id, build_id), status=204),
+        row("POST", "/users/{userId}/jwts", users.create_jwt, "users.write", users.Token, token,
+            status=201, addition=True),
         row("GET", "/health", health.health, "health.read", health.Health),
         row("GET", "/health/version", health.version, PUBLIC, health.Version),
     )  # fmt: skip
