@@ -1,4 +1,4 @@
-"""The command line: ``nbfunctions serve | status | stop | projects | keys``.
+"""The command line: ``nbfunctions serve | status | stop | projects | keys | jwt``.
 
 Commands are doors: they read arguments, call one thing and print. What can't be done ends in one line on stderr and
 exit status 1; wrong arguments end with status 2.
@@ -87,6 +87,14 @@ def parser() -> argparse.ArgumentParser:
     revoke = _on_store(keys, "revoke", "Revoke a key; counts from the next request on.", _keys_revoke)
     revoke.add_argument("id", help="Id of the key, as `keys list` shows it.")
     revoke.add_argument("--project", default="default", help="Project the key belongs to.")
+
+    token = _on_store(commands, "jwt", "Print a token with which one can do what a user may.", _jwt)
+    token.add_argument("--project", default="default", help="Project whose user it is.")
+    token.add_argument("--user", required=True, metavar="ID", help="Id of the user; it needs not be made first.")
+    token.add_argument(
+        "--team", dest="teams", action="append", default=[], metavar="TEAM[/ROLE]", help="Team of the user, and role."
+    )
+    token.add_argument("--expires", type=int, default=900, metavar="SECONDS", help="Life of the token, a day at most.")
     return top
 
 
@@ -173,6 +181,19 @@ def _keys_revoke(arguments: argparse.Namespace) -> int:
         print(f"revoked key {arguments.id}", file=sys.stderr)
         return 0
     raise Error(f"project {arguments.project!r} has no key {arguments.id!r}; `nbfunctions keys list` shows them")
+
+
+def _jwt(arguments: argparse.Namespace) -> int:
+    from nbfunctions.server import administration
+
+    token, expires = _ask(
+        arguments,
+        lambda store: administration.create_jwt(
+            store, arguments.project, arguments.user, arguments.teams, expires_in=arguments.expires
+        ),
+    )
+    print(json.dumps({"jwt": token, "expires": _time(expires)}) if arguments.json else token)
+    return 0
 
 
 def _ask(arguments: argparse.Namespace, question: Callable[[Store], Awaitable[T]]) -> T:

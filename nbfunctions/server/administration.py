@@ -1,11 +1,10 @@
-"""Projects and API keys, as the command line makes them: rules, secrets and the store of a data directory."""
+"""Projects, API keys and tokens, as the command line makes them: rules, secrets and the store of a data directory."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -15,17 +14,28 @@ from typing import TYPE_CHECKING, Final
 
 from nbfunctions.errors import ProjectAlreadyExists, SettingInvalid
 from nbfunctions.models import SCOPES, Key, Project, new_id
+from nbfunctions.server import tokens
+from nbfunctions.server.params import is_id, is_team
 from nbfunctions.settings import Settings
 
 if TYPE_CHECKING:
     from nbfunctions.server.store.protocol import Store
 
-__all__ = ["create_key", "create_project", "first_access", "hash_secret", "new_secret", "open_store", "write_private"]
+__all__ = [
+    "create_jwt",
+    "create_key",
+    "create_project",
+    "first_access",
+    "hash_secret",
+    "new_secret",
+    "open_store",
+    "write_private",
+]
 
 FIRST_PROJECT: Final = "default"
 """The project of a fresh data directory."""
 
-_ID = re.compile(r"(?![_.\-])[A-Za-z0-9_.\-]{1,36}")
+ID: Final = "up to 36 of a-z A-Z 0-9 . _ - not starting with one of . _ -"
 
 
 def new_secret() -> str:
@@ -40,10 +50,8 @@ def hash_secret(secret: str) -> str:
 
 async def create_project(store: Store, project_id: str, name: str = "") -> Project:
     """Make a project. Raises ``SettingInvalid`` for an id outside spec section 0.3, ``ProjectAlreadyExists``."""
-    if not _ID.fullmatch(project_id):
-        raise SettingInvalid(
-            f"project id: expected up to 36 of a-z A-Z 0-9 . _ - not starting with one of . _ -, found {project_id!r}"
-        )
+    if not is_id(project_id):
+        raise SettingInvalid(f"project id: expected {ID}, found {project_id!r}")
     return await store.create_project(Project(id=project_id, name=name or project_id, created_at=int(time.time())))
 
 
@@ -71,6 +79,24 @@ async def create_key(
     )
     secret = new_secret()
     return await store.create_key(key, hash_secret(secret)), secret
+
+
+async def create_jwt(
+    store: Store, project_id: str, user_id: str, teams: Sequence[str] = (), *, expires_in: int = tokens.LIFE
+) -> tuple[str, int]:
+    """Return a token of a user, and when it ends in seconds since the epoch; ``teams`` are ids, or ``id/role``.
+
+    Raises ``SettingInvalid`` for what is no id or a life that is too long, ``ProjectNotFound``.
+    """
+    if not is_id(user_id):
+        raise SettingInvalid(f"user: expected {ID}, found {user_id!r}")
+    for team in teams:
+        if not is_team(team):
+            raise SettingInvalid(f"team: expected an id or ID/ROLE, each {ID}, found {team!r}")
+    if not 1 <= expires_in <= tokens.LONGEST:
+        raise SettingInvalid(f"expires: expected 1 to {tokens.LONGEST} seconds from now, found {expires_in}")
+    expires = int(time.time()) + expires_in
+    return tokens.sign(await store.get_token_secret(project_id), user_id, teams, expires), expires
 
 
 async def first_access(store: Store, data_dir: Path) -> tuple[str, str]:
