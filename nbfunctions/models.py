@@ -112,7 +112,7 @@ class Deployment(Record, kw_only=True, frozen=True):
     build_stdout: str = field(name="buildStdout", default="")
     build_stderr: str = field(name="buildStderr", default="")
     # -- additions --
-    build_time: float = field(name="buildTime", default=0.0)
+    build_time: float = field(name="buildTime", default=0)
     """Seconds from the start of the build to its end; 0 until it ended."""
     digest: str = ""
     """SHA-256 of the uploaded archive, in hex."""
@@ -134,7 +134,7 @@ class Execution(Record, kw_only=True, frozen=True):
     status_code: int = field(name="statusCode", default=0)
     response: str = ""
     stderr: str = ""
-    time: float = 0.0
+    time: float = 0
     """Seconds inside the runtime; 0 until done."""
     # -- additions --
     deployment_id: str = field(name="deploymentId", default="")
@@ -146,7 +146,7 @@ class Execution(Record, kw_only=True, frozen=True):
     """Why a failed execution failed: ``start``, ``code``, ``limit``, ``platform``, or it was ``cancelled``."""
     cold: bool = False
     """Whether an instance had to be started for it."""
-    queued: float = 0.0
+    queued: float = 0
     """Seconds between acceptance and the start of the call."""
 
     def json(self) -> Any:

@@ -18,9 +18,10 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-__all__ = ["Artifacts", "Received", "Upload"]
+__all__ = ["Artifacts", "Kept", "Received", "Upload"]
 
 PIECE: Final = 1 << 20
+PROOF: Final = b"written and read again"
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -40,6 +41,14 @@ class Upload(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.project_id}:{self.function_id}:{self.deployment_id}"
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """The chunks of an upload that have come."""
+
+    count: int
+    covered: int
+    """Bytes that come before any gap."""
 
 
 class Artifacts:
@@ -89,10 +98,19 @@ class Artifacts:
         for digest in digests:
             await asyncio.to_thread(self.path(digest).unlink, missing_ok=True)
 
+    async def prove(self) -> None:
+        """Write a small file and read it again; raises ``OSError`` when that can't be done."""
+        written = await asyncio.to_thread(self._written, iter([PROOF]))
+        try:
+            if await asyncio.to_thread(written.file.read_bytes) != PROOF:
+                raise OSError("a file that was written reads otherwise")
+        finally:
+            written.file.unlink(missing_ok=True)
+
     # -- uploads in chunks --------------------------------------------------------------------------------
 
-    async def keep_chunk(self, upload: Upload, start: int, content: BinaryIO) -> int:
-        """Keep one chunk, in place of one that began at the same byte; return how many bytes come before any gap.
+    async def keep_chunk(self, upload: Upload, start: int, content: BinaryIO) -> Kept:
+        """Keep one chunk, in place of one that began at the same byte; return what there is now.
 
         To be called under :attr:`uploading`, as :meth:`join`.
         """
@@ -108,16 +126,17 @@ class Artifacts:
             for folder in self._uploads.glob(str(uploads)):
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    def _keep_chunk(self, folder: Path, start: int, content: BinaryIO) -> int:
+    def _keep_chunk(self, folder: Path, start: int, content: BinaryIO) -> Kept:
         folder.mkdir(exist_ok=True, mode=0o700)
         fresh = self._written(_pieces(content))
         fresh.file.rename(folder / str(start))
         covered = 0
-        for chunk in _chunks(folder):
+        chunks = _chunks(folder)
+        for chunk in chunks:
             if int(chunk.name) != covered:
                 break
             covered += chunk.stat().st_size
-        return covered
+        return Kept(len(chunks), covered)
 
     def _join(self, folder: Path) -> Received:
         def pieces() -> Iterator[bytes]:

@@ -6,8 +6,11 @@ import re
 from typing import Any, Final
 
 import msgspec
+from starlette.responses import FileResponse, Response
 
 from nbfunctions.errors import (
+    DeploymentNotFound,
+    GeneralArgumentInvalid,
     StorageFileEmpty,
     StorageFileTypeUnsupported,
     StorageInvalidContentRange,
@@ -15,12 +18,13 @@ from nbfunctions.errors import (
 )
 from nbfunctions.models import Deployment, DeploymentList, new_id
 from nbfunctions.server.artifacts import Upload
+from nbfunctions.server.params import UID, is_id
 from nbfunctions.server.permissions import Caller
 from nbfunctions.server.server import Server
 from nbfunctions.server.store.protocol import Page
 from nbfunctions.server.wire import File
 
-__all__ = ["create", "delete", "get", "list_", "retry_build"]
+__all__ = ["create", "delete", "download", "get", "list_", "retry_build"]
 
 RANGE: Final = re.compile(r"\S+ ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})", re.ASCII)
 
@@ -42,6 +46,11 @@ class Range(msgspec.Struct, frozen=True):
         if not found.start <= found.end <= found.size:
             raise StorageInvalidContentRange
         return found
+
+    @property
+    def total(self) -> int:
+        """How many chunks as long as this one the whole has; of a last one nobody knows more than that it is one."""
+        return 1 if self.end >= self.size - 1 else -(-self.size // self.length)
 
     @property
     def length(self) -> int:
@@ -86,9 +95,11 @@ async def create(
     )
     if chunk is None or file.size == chunk.size:
         return await _whole(server, caller, deployment, file)
-    if not upload_id:
-        upload_id = (await server.store.create_deployment(caller.project_id, deployment)).id
-    return await _chunk(server, caller, function_id, upload_id, chunk, file)
+    if upload_id:
+        if not is_id(upload_id):
+            raise GeneralArgumentInvalid(f"Invalid X-Appwrite-ID: {UID.message}")
+        deployment = msgspec.structs.replace(deployment, id=upload_id)
+    return await _chunk(server, caller, deployment, chunk, file)
 
 
 async def _whole(server: Server, caller: Caller, deployment: Deployment, file: File) -> Deployment:
@@ -100,27 +111,36 @@ async def _whole(server: Server, caller: Caller, deployment: Deployment, file: F
     return created
 
 
-async def _chunk(
-    server: Server, caller: Caller, function_id: str, deployment_id: str, chunk: Range, file: File
-) -> Deployment:
+async def _chunk(server: Server, caller: Caller, deployment: Deployment, chunk: Range, file: File) -> Deployment:
     """Keep a chunk; the one that fills the last gap makes the deployment complete. Re-sent ones change nothing."""
-    upload = Upload(caller.project_id, function_id, deployment_id)
+    project_id, function_id = caller.project_id, deployment.function_id
+    upload = Upload(project_id, function_id, deployment.id)
     # One at a time: of two chunks that come at once, one is the last.
     async with server.artifacts.uploading:
-        deployment = await server.store.get_deployment(caller.project_id, function_id, deployment_id)
+        deployment = await server.store.begin_upload(
+            project_id, msgspec.structs.replace(deployment, chunks_uploaded=0, chunks_total=chunk.total)
+        )
         if deployment.digest:
             return deployment
         if chunk.size != deployment.size:
             raise StorageInvalidContentRange
-        covered = await server.artifacts.keep_chunk(upload, chunk.start, file.content)
-        if covered < deployment.size:
-            return deployment
+        kept = await server.artifacts.keep_chunk(upload, chunk.start, file.content)
+        total = max(chunk.total, deployment.chunks_total)
+        if kept.covered < deployment.size:
+            return await server.store.note_chunks(
+                project_id,
+                function_id,
+                deployment.id,
+                uploaded=min(kept.count, total),
+                total=total,
+                now=server.clock(),
+            )
         received = await server.artifacts.join(upload)
         async with server.artifacts.published(received):
             complete = await server.store.complete_deployment(
-                caller.project_id,
+                project_id,
                 function_id,
-                deployment_id,
+                deployment.id,
                 digest=received.digest,
                 size=received.size,
                 now=server.clock(),
@@ -142,11 +162,21 @@ async def get(server: Server, caller: Caller, function_id: str, deployment_id: s
     return await server.store.get_deployment(caller.project_id, function_id, deployment_id)
 
 
+async def download(server: Server, caller: Caller, function_id: str, deployment_id: str) -> Response:
+    """Return the archive that was uploaded, as it came."""
+    await server.store.get_function(caller.project_id, function_id)
+    deployment = await server.store.get_deployment(caller.project_id, function_id, deployment_id)
+    archive = server.artifacts.path(deployment.digest)
+    if not deployment.digest or not archive.exists():
+        raise DeploymentNotFound("Deployment not found: its upload is not complete")
+    return FileResponse(archive, media_type="application/gzip", filename=f"{function_id}-{deployment_id}.tar.gz")
+
+
 async def delete(server: Server, caller: Caller, function_id: str, deployment_id: str) -> None:
     """Delete a deployment, its build and its archive; its executions stay."""
     await server.store.get_function(caller.project_id, function_id)
     async with server.artifacts.lock:
-        unused = await server.store.delete_deployment(caller.project_id, function_id, deployment_id)
+        unused = await server.store.delete_deployment(caller.project_id, function_id, deployment_id, server.clock())
         await server.forget(unused)
     await server.artifacts.forget_uploads(Upload(caller.project_id, function_id, deployment_id))
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from nbfunctions.errors import FunctionNotFound
+from nbfunctions.errors import ExecutionNotFound, FunctionNotFound
 from nbfunctions.executor.executor import Call, Executor, Outcome
 from nbfunctions.models import Deployment, Execution, Function, new_id
-from nbfunctions.server.store.protocol import ExecutionClaim, Store, finished
+from nbfunctions.server.store.protocol import Acceptance, ExecutionChange, ExecutionClaim, Idempotency, Store, finished
 from nbfunctions.settings import Settings
 
 __all__ = ["LEASE", "Dispatch", "Wake", "keep_going"]
@@ -26,6 +26,8 @@ LEASE: Final = 30.0
 SHORT: Final = 0.02
 """Seconds that a synchronous execution may take without a row before its end: half the writing, and nobody could have
 looked in that time."""
+LOOK: Final = 1.0
+"""Seconds after which the end of an execution is looked for in the store: another server may run it."""
 PAUSE: Final = 1.0
 """Seconds until a loop whose step failed tries again."""
 
@@ -73,6 +75,11 @@ class Dispatch:
         self._executor = executor
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[Any]] = {}
+        """What runs each execution here."""
+        self._cancelled: set[str] = set()
+        """Executions that were cancelled and whose task has been told."""
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._can_record = True
 
     async def claim(self) -> None:
@@ -97,54 +104,97 @@ class Dispatch:
             self.wake()
 
     async def run_now(
-        self, project_id: str, execution: Execution, function: Function, deployment: Deployment, output: str, data: str
+        self,
+        accepted: Acceptance,
+        function: Function,
+        deployment: Deployment,
+        output: str,
+        idempotency: Idempotency | None = None,
     ) -> Execution:
         """Run an execution while its caller waits; return the finished record.
 
         One that is over within :data:`SHORT` seconds is written once, finished; of one that takes longer there is a row
-        from then on. After one that could not be recorded, nothing runs before its row is there. The caller is answered
-        though the function was deleted meanwhile.
+        from then on. With an idempotency key, and after one that could not be recorded, nothing runs before its row is
+        there; a request that was made before gets the record of its first execution. The caller is answered though the
+        function was deleted meanwhile. Raises ``ExecutionAlreadyExists``.
         """
-        now = self._clock()
-        accepted: list[asyncio.Task[Execution]] = []
+        execution = accepted.execution
+        rows: list[asyncio.Future[Execution]] = []
 
         def accept() -> None:
-            lease = now + LEASE
+            lease = accepted.created + LEASE
             accepting = self._store.create_execution(
-                project_id, execution, data=data, now=now, owner=self.owner, lease_until=lease
+                accepted, owner=self.owner, lease_until=lease, idempotency=idempotency
             )
-            accepted.append(asyncio.ensure_future(accepting))
+            rows.append(asyncio.ensure_future(accepting))
 
         timer = None
-        if self._can_record:
+        if idempotency is None and self._can_record:
             timer = asyncio.get_running_loop().call_later(SHORT, accept)
         else:
             accept()
-            await accepted[0]
+            first = await rows[0]
+            if first.id != execution.id:
+                return await self._end_of(accepted.project_id, first)
+        self._tasks[execution.id] = _current_task()
         try:
-            outcome = await self._executor.run(
-                self._call(project_id, execution, function, deployment, output, data, {})
-            )
+            outcome = await self._executor.run(self._call(accepted, function, deployment, output))
+        except asyncio.CancelledError:
+            if execution.id not in self._cancelled:
+                raise
+            _current_task().uncancel()
+            return await self._store.get_execution(accepted.project_id, function.id, execution.id)
         finally:
             if timer is not None:
                 timer.cancel()
+            self._forget(execution.id)
+        return await self._record(accepted, outcome, rows)
+
+    async def _record(
+        self, accepted: Acceptance, outcome: Outcome, rows: Sequence[asyncio.Future[Execution]]
+    ) -> Execution:
+        """Record the end of an execution whose caller waits."""
+        execution = accepted.execution
         ended = self._clock()
-        recorded: Execution | None
+        recorded: Execution | None = None
         try:
-            if accepted:
-                await accepted[0]
-                recorded = await self._store.finish_execution(execution.id, self.owner, outcome, ended)
+            if not rows:
+                recorded = await self._store.record_execution(accepted, outcome, ended=ended)
             else:
-                recorded = await self._store.record_execution(
-                    project_id, execution, outcome, data=data, now=now, ended=ended
-                )
-        except FunctionNotFound:
+                await rows[0]
+                recorded = await self._store.finish_execution(execution.id, self.owner, outcome, ended)
+                if recorded is None:  # cancelled just now, or gone
+                    recorded = await self._store.get_execution(accepted.project_id, execution.function_id, execution.id)
+        except (FunctionNotFound, ExecutionNotFound):
             recorded = None
         except Exception:
             self._can_record = False
             raise
         self._can_record = True
         return recorded if recorded is not None else finished(execution, outcome, int(ended))
+
+    async def _end_of(self, project_id: str, execution: Execution) -> Execution:
+        """Return an execution that somebody else runs when it has ended."""
+        while execution.status in ("waiting", "processing"):
+            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.setdefault(execution.id, []).append(ended)
+            await asyncio.wait([ended], timeout=LOOK)
+            execution = await self._store.get_execution(project_id, execution.function_id, execution.id)
+        return execution
+
+    def on_change(self, change: ExecutionChange) -> None:
+        """Look for work when an execution waits, end the call of one that was cancelled, tell who waits for its end."""
+        execution = change.execution
+        if execution.status == "waiting":
+            self.wake()
+            return
+        if execution.layer == "cancelled" and execution.id in self._tasks:
+            self._cancelled.add(execution.id)
+            self._tasks[execution.id].cancel()
+        if execution.id in self._waiters and execution.status != "processing":
+            for ended in self._waiters.pop(execution.id):
+                if not ended.done():
+                    ended.set_result(None)
 
     async def drain(self) -> None:
         """Wait for the executions that run."""
@@ -155,26 +205,32 @@ class Dispatch:
         self._running.discard(task)
         self.wake()
 
+    def _forget(self, execution_id: str) -> None:
+        del self._tasks[execution_id]
+        self._cancelled.discard(execution_id)
+
     async def _run_claim(self, claim: ExecutionClaim) -> None:
+        execution_id = claim.accepted.execution.id
+        self._tasks[execution_id] = _current_task()
         try:
             await self._finish(claim)
+        except asyncio.CancelledError:
+            if execution_id not in self._cancelled:
+                raise
         except Exception:
             # The row stays as it is while this server lives; the next start ends it as failed.
-            log.exception("execution %s could not be recorded", claim.execution.id)
+            log.exception("execution %s could not be recorded", execution_id)
+        finally:
+            self._forget(execution_id)
 
     async def _finish(self, claim: ExecutionClaim) -> None:
-        execution = claim.execution
-        waited = max(0.0, self._clock() - claim.created)
+        execution = claim.accepted.execution
+        waited = max(0.0, self._clock() - claim.accepted.created)
         if claim.deployment is None:
             gone = "the deployment this execution was accepted for has been deleted"
             outcome = Outcome(status="failed", status_code=500, stderr=gone, layer="platform", queued=waited)
         else:
-            triggered = {"APPWRITE_FUNCTION_EVENT": claim.event, "APPWRITE_FUNCTION_EVENT_DATA": claim.event_data}
-            if claim.user_id:
-                triggered["APPWRITE_FUNCTION_USER_ID"] = claim.user_id
-            call = self._call(
-                claim.project_id, execution, claim.function, claim.deployment, claim.output, claim.data, triggered
-            )
+            call = self._call(claim.accepted, claim.function, claim.deployment, claim.output)
             outcome = await self._executor.run(call)
             if not outcome.called:
                 await self._store.release_execution(execution.id, self.owner, self._clock())
@@ -182,16 +238,7 @@ class Dispatch:
             outcome = msgspec.structs.replace(outcome, queued=outcome.queued + waited)
         await self._store.finish_execution(execution.id, self.owner, outcome, self._clock())
 
-    def _call(
-        self,
-        project_id: str,
-        execution: Execution,
-        function: Function,
-        deployment: Deployment,
-        output: str,
-        data: str,
-        triggered: Mapping[str, str],
-    ) -> Call:
+    def _call(self, accepted: Acceptance, function: Function, deployment: Deployment, output: str) -> Call:
         settings = self._settings
         runtime = self._executor.runtimes.get(function.runtime)
         context = {
@@ -199,19 +246,18 @@ class Dispatch:
             "APPWRITE_FUNCTION_ID": function.id,
             "APPWRITE_FUNCTION_NAME": function.name,
             "APPWRITE_FUNCTION_DEPLOYMENT": deployment.id,
-            "APPWRITE_FUNCTION_TRIGGER": execution.trigger,
+            "APPWRITE_FUNCTION_TRIGGER": accepted.execution.trigger,
             "APPWRITE_FUNCTION_RUNTIME_NAME": runtime.name if runtime else "",
             "APPWRITE_FUNCTION_RUNTIME_VERSION": runtime.version if runtime else "",
-            "APPWRITE_FUNCTION_EVENT": "",
-            "APPWRITE_FUNCTION_EVENT_DATA": "",
-            "APPWRITE_FUNCTION_DATA": data,
-            "APPWRITE_FUNCTION_PROJECT_ID": project_id,
-            "APPWRITE_FUNCTION_USER_ID": "",
-            "APPWRITE_FUNCTION_JWT": "",
-            **triggered,
+            "APPWRITE_FUNCTION_EVENT": accepted.event,
+            "APPWRITE_FUNCTION_EVENT_DATA": accepted.event_data,
+            "APPWRITE_FUNCTION_DATA": accepted.data,
+            "APPWRITE_FUNCTION_PROJECT_ID": accepted.project_id,
+            "APPWRITE_FUNCTION_USER_ID": accepted.user_id,
+            "APPWRITE_FUNCTION_JWT": "",  # for those who came with a session, of which there are none
         }
         return Call(
-            execution_id=execution.id,
+            execution_id=accepted.execution.id,
             function_id=function.id,
             deployment_id=deployment.id,
             digest=deployment.digest,
@@ -220,7 +266,7 @@ class Dispatch:
             output=output,
             variables={name: _text(value) for name, value in function.vars.items()},
             context=context,
-            data=data,
+            data=accepted.data,
             headers={},
             timeout=function.timeout,
             memory=function.memory or settings.memory,
@@ -230,3 +276,9 @@ class Dispatch:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in one
+    return task

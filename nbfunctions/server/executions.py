@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from nbfunctions.errors import (
@@ -11,17 +12,20 @@ from nbfunctions.errors import (
     FunctionRuntimeUnsupported,
 )
 from nbfunctions.models import Execution, ExecutionList, new_id
-from nbfunctions.server.permissions import Caller, demand_execute, demand_read
+from nbfunctions.server.permissions import Caller, demand_delete, demand_execute, demand_read
 from nbfunctions.server.server import Server
-from nbfunctions.server.store.protocol import Page
+from nbfunctions.server.store.protocol import Acceptance, Idempotency, Page
 
-__all__ = ["create", "get", "list_"]
+__all__ = ["cancel", "create", "delete", "get", "list_"]
 
 
-async def create(server: Server, caller: Caller, function_id: str, data: str, asynchronous: bool) -> Execution:
+async def create(
+    server: Server, caller: Caller, function_id: str, data: str, asynchronous: bool, idempotency_key: str
+) -> Execution:
     """Accept an execution and return it waiting, or run it and return it finished.
 
-    Checks in the contract's order, the permission last (spec, section 3.3).
+    Checks in the contract's order, the permission last (spec, section 3.3). The same request with the same
+    ``Idempotency-Key`` is executed once within a day.
     """
     active = await server.store.get_active(caller.project_id, function_id)
     function, deployment = active.function, active.deployment
@@ -35,21 +39,32 @@ async def create(server: Server, caller: Caller, function_id: str, data: str, as
         raise BuildNotReady
     demand_execute(caller, function.execute)
     now = server.clock()
-    execution = Execution(
-        id=new_id(),
-        created_at=int(now),
-        updated_at=int(now),
-        read=(f"user:{caller.user_id}",) if caller.user_id else (),
-        function_id=function_id,
-        deployment_id=deployment.id,
+    accepted = Acceptance(
+        project_id=caller.project_id,
+        execution=Execution(
+            id=new_id(),
+            created_at=int(now),
+            updated_at=int(now),
+            read=(f"user:{caller.user_id}",) if caller.user_id else (),
+            function_id=function_id,
+            deployment_id=deployment.id,
+        ),
+        created=now,
+        data=data,
+        user_id=caller.user_id,
+        synchronous=not asynchronous,
     )
-    if not asynchronous:
-        return await server.dispatch.run_now(caller.project_id, execution, function, deployment, active.output, data)
-    accepted = await server.store.create_execution(
-        caller.project_id, execution, data=data, user_id=caller.user_id, now=now
+    idempotency = _idempotency(caller, idempotency_key, data, asynchronous) if idempotency_key else None
+    if asynchronous:
+        return await server.store.create_execution(accepted, idempotency=idempotency)
+    return await server.dispatch.run_now(accepted, function, deployment, active.output, idempotency)
+
+
+def _idempotency(caller: Caller, key: str, data: str, asynchronous: bool) -> Idempotency:
+    asked = f"{'asynchronous' if asynchronous else 'synchronous'} {data}"
+    return Idempotency(
+        caller="key" if caller.is_key else caller.user_id, key=key, digest=hashlib.sha256(asked.encode()).hexdigest()
     )
-    server.dispatch.wake()
-    return accepted
 
 
 async def list_(server: Server, caller: Caller, function_id: str, **page: Any) -> ExecutionList:
@@ -64,3 +79,19 @@ async def get(server: Server, caller: Caller, function_id: str, execution_id: st
     execution = await server.store.get_execution(caller.project_id, function_id, execution_id)
     demand_read(caller, execution.read)
     return execution
+
+
+async def cancel(server: Server, caller: Caller, function_id: str, execution_id: str) -> Execution:
+    """End an execution that waits or runs, and return it failed."""
+    await get(server, caller, function_id, execution_id)
+    by = f"user {caller.user_id}" if caller.user_id else "an API key"
+    return await server.store.cancel_execution(
+        caller.project_id, function_id, execution_id, f"Cancelled by {by}.", server.clock()
+    )
+
+
+async def delete(server: Server, caller: Caller, function_id: str, execution_id: str) -> None:
+    """Delete the record of an execution that has ended."""
+    await get(server, caller, function_id, execution_id)
+    demand_delete(caller)
+    await server.store.delete_execution(caller.project_id, function_id, execution_id)

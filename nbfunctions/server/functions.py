@@ -9,8 +9,9 @@ from nbfunctions.server.artifacts import Upload
 from nbfunctions.server.permissions import Caller
 from nbfunctions.server.server import Server
 from nbfunctions.server.store.protocol import Page
+from nbfunctions.server.usage import Range, UsageFunctions
 
-__all__ = ["create", "delete", "get", "list_", "list_runtimes", "update", "update_deployment"]
+__all__ = ["create", "delete", "get", "get_usage", "list_", "list_runtimes", "update", "update_deployment"]
 
 
 async def create(server: Server, caller: Caller, function_id: str, **settings: Any) -> Function:
@@ -37,6 +38,12 @@ async def get(server: Server, caller: Caller, function_id: str) -> Function:
     return await server.store.get_function(caller.project_id, function_id)
 
 
+async def get_usage(server: Server, caller: Caller, function_id: str, range: Range) -> UsageFunctions:
+    """Return how often a function was executed and failed, and how long that took, over a time."""
+    await server.store.get_function(caller.project_id, function_id)
+    return await server.usage.of(caller.project_id, function_id, range)
+
+
 async def update(server: Server, caller: Caller, function_id: str, **settings: Any) -> Function:
     """Replace all settings: what was left out is at its default again."""
     now = server.clock()
@@ -57,5 +64,5 @@ async def update_deployment(server: Server, caller: Caller, function_id: str, de
 async def delete(server: Server, caller: Caller, function_id: str) -> None:
     """Delete a function with its deployments, builds, archives and executions."""
     async with server.artifacts.lock:
-        await server.forget(await server.store.delete_function(caller.project_id, function_id))
+        await server.forget(await server.store.delete_function(caller.project_id, function_id, server.clock()))
     await server.artifacts.forget_uploads(Upload(caller.project_id, function_id))

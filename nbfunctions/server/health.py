@@ -11,7 +11,7 @@ from nbfunctions.server.permissions import Caller
 from nbfunctions.server.server import Server
 from nbfunctions.server.wire import API_VERSION
 
-__all__ = ["Health", "Version", "health", "version"]
+__all__ = ["Health", "Queue", "Version", "health", "queue", "storage", "version"]
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -28,6 +28,12 @@ class Health(msgspec.Struct, frozen=True):
     status: str = "pass"
 
 
+class Queue(msgspec.Struct, frozen=True):
+    """How much waits."""
+
+    size: int
+
+
 async def version(server: Server) -> Version:
     """Return the version; anybody may ask, without a project."""
     return Version()
@@ -37,4 +43,20 @@ async def health(server: Server, caller: Caller) -> Health:
     """Return how long a question to the store takes."""
     began = time.monotonic()
     await server.store.get_project(caller.project_id)
-    return Health(ping=int((time.monotonic() - began) * 1000))
+    return Health(ping=_milliseconds(began))
+
+
+async def queue(server: Server, caller: Caller) -> Queue:
+    """Return how many executions wait."""
+    return Queue(size=await server.store.count_waiting())
+
+
+async def storage(server: Server, caller: Caller) -> Health:
+    """Return how long it takes to write a file beside the archives and read it again."""
+    began = time.monotonic()
+    await server.artifacts.prove()
+    return Health(ping=_milliseconds(began))
+
+
+def _milliseconds(began: float) -> int:
+    return int((time.monotonic() - began) * 1000)

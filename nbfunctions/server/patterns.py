@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-__all__ = ["expand", "is_event", "names"]
+__all__ = ["expand", "has_happened", "is_event", "names"]
 
 Actions = Mapping[str, frozenset[str]]
 """Names of actions and of the attributes each can carry."""
@@ -108,6 +108,20 @@ def expand(event: str) -> tuple[str, ...]:
 
     Its ids hold no dots: those of others go to :func:`names`. Raises ``ValueError`` for what is no event.
     """
+    resources, rest, _ = _parsed(event)
+    return names(resources, *(rest or [""]))
+
+
+def has_happened(event: str) -> bool:
+    """Return whether an event says what happened to one thing: no ``*``, and an action."""
+    if not is_event(event):
+        return False
+    resources, rest, below = _parsed(event)
+    return all(id_ != "*" for _, id_ in resources) and bool(rest) and rest[0] not in below
+
+
+def _parsed(event: str) -> tuple[list[tuple[str, str]], list[str], Mapping[str, Actions]]:
+    """Return an event's kinds and ids, its action and attribute, and what could lie below. Raises ``ValueError``."""
     if not is_event(event):
         raise ValueError(f"{event!r} is no event")
     parts = event.split(".")
@@ -116,4 +130,4 @@ def expand(event: str) -> tuple[str, ...]:
     while len(rest) >= 2 and rest[0] in below:
         below = DEEPEST if len(resources) == 1 and parts[0] == "databases" else {}
         resources, rest = [*resources, (rest[0], rest[1])], rest[2:]
-    return names(resources, *(rest or [""]))
+    return resources, rest, below

@@ -8,13 +8,15 @@ from typing import Any
 import msgspec
 
 from nbfunctions.models import Deployment, DeploymentList, Execution, ExecutionList, Function, FunctionList, RuntimeList
-from nbfunctions.server import deployments, executions, functions, health, users
+from nbfunctions.server import deployments, events, executions, functions, health, stream, users
 from nbfunctions.server.params import (
     CRON,
     CUSTOM_ID,
     EVENT,
     FLAG,
     FLAG_TEXT,
+    HAPPENED,
+    OBJECT,
     ROLES,
     TEAMS,
     UID,
@@ -29,6 +31,7 @@ from nbfunctions.server.params import (
 from nbfunctions.server.permissions import PUBLIC
 from nbfunctions.server.server import Server
 from nbfunctions.server.tokens import LIFE, LONGEST
+from nbfunctions.server.usage import RANGES, UsageFunctions
 from nbfunctions.settings import MEMORY_LEAST
 
 __all__ = ["Endpoint", "endpoints"]
@@ -90,10 +93,22 @@ def endpoints(server: Server) -> tuple[Endpoint, ...]:
         Param("data", text(8192), default=""),
         Param("async", FLAG, default=True, key="asynchronous"),
     )
+    once = (Param("Idempotency-Key", text(255), default="", key="idempotency_key"),)
+    happened = (
+        Param("event", HAPPENED, required=True),
+        Param("payload", OBJECT, default={}),
+        Param("userId", UID, default=""),
+    )
+    range_ = Param("range", one_of(*RANGES, loose=True), default="30d")
     token = (
         Param("userId", UID, required=True),
         Param("duration", between(1, LONGEST), default=LIFE),
         Param("teams", TEAMS, default=()),
+    )
+    streamed = (Param("functionId", UID, default=""), Param("lastEventId", text(100), default="", key="position"))
+    resumed = (
+        Param("Last-Event-ID", text(100), default="", key="last_event_id"),
+        Param("X-Appwrite-Response-Format", text(100), default="", key="response_format"),
     )
     build_id = Param("buildId", UID, required=True)
 
@@ -109,7 +124,9 @@ def endpoints(server: Server) -> tuple[Endpoint, ...]:
             (Param("functionId", CUSTOM_ID, required=True), name, execute, runtime, *changeable), status=201),
         row("GET", "/functions", functions.list_, read, FunctionList, ordered_page),
         row("GET", "/functions/runtimes", functions.list_runtimes, read, RuntimeList),
+        row("GET", "/functions/executions/stream", stream.stream, see, params=streamed, headers=resumed, addition=True),
         row("GET", one_function, functions.get, read, Function, (function_id,)),
+        row("GET", one_function + "/usage", functions.get_usage, read, UsageFunctions, (function_id, range_)),
         row("PUT", one_function, functions.update, write, Function, (function_id, name, execute, *changeable)),
         row("PATCH", one_deployment, functions.update_deployment, write, Function, (function_id, deployment_id)),
         row("DELETE", one_function, functions.delete, write, params=(function_id,), status=204),
@@ -118,14 +135,24 @@ def endpoints(server: Server) -> tuple[Endpoint, ...]:
         row("GET", all_deployments, deployments.list_, read, DeploymentList, (function_id, *ordered_page)),
         row("GET", one_deployment, deployments.get, read, Deployment, (function_id, deployment_id)),
         row("DELETE", one_deployment, deployments.delete, write, params=(function_id, deployment_id), status=204),
-        row("POST", all_executions, executions.create, run, Execution, (function_id, *call),
+        row("POST", all_executions, executions.create, run, Execution, (function_id, *call), once,
             status=201, limited=True),
         row("GET", all_executions, executions.list_, see, ExecutionList, (function_id, *page)),
         row("GET", one_execution, executions.get, see, Execution, (function_id, execution_id)),
         row("POST", one_deployment + "/builds/{buildId}", deployments.retry_build, write,
             params=(function_id, deployment_id, build_id), status=204),
+        row("GET", one_deployment + "/download", deployments.download, read,
+            params=(function_id, deployment_id), addition=True),
+        row("POST", one_execution + "/cancel", executions.cancel, run, Execution, (function_id, execution_id),
+            addition=True),
+        row("DELETE", one_execution, executions.delete, run, params=(function_id, execution_id), status=204,
+            addition=True),
+        row("POST", "/events", events.create, "events.write", events.Emitted, happened, status=201, addition=True),
         row("POST", "/users/{userId}/jwts", users.create_jwt, "users.write", users.Token, token,
             status=201, addition=True),
         row("GET", "/health", health.health, "health.read", health.Health),
+        row("GET", "/health/db", health.health, "health.read", health.Health),
+        row("GET", "/health/queue/functions", health.queue, "health.read", health.Queue),
+        row("GET", "/health/storage/local", health.storage, "health.read", health.Health),
         row("GET", "/health/version", health.version, PUBLIC, health.Version),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from nbfunctions.errors import FunctionNotFound
 from nbfunctions.models import Execution, new_id
 from nbfunctions.server.cron import next_time
 from nbfunctions.server.dispatch import Wake
-from nbfunctions.server.store.protocol import DueSchedule, Store
+from nbfunctions.server.store.protocol import Acceptance, DueSchedule, Store
 
 __all__ = ["Schedules"]
 
@@ -25,11 +25,10 @@ LONGEST: Final = 30.0
 class Schedules:
     """Looks for due functions and fires them."""
 
-    def __init__(self, store: Store, clock: Callable[[], float], on_fire: Callable[[], None]) -> None:
+    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
         self.wake = Wake()
         self._store = store
         self._clock = clock
-        self._on_fire = on_fire
 
     async def fire(self) -> None:
         """Fire what is due; when nothing is, sleep until something will be."""
@@ -38,7 +37,6 @@ class Schedules:
         for one in due:
             await self._fire(one, now)
         if due:
-            self._on_fire()
             return
         following = await self._store.next_schedule()
         await self.wake.wait(min(max(following - self._clock(), 0.0), LONGEST) if following else LONGEST)
@@ -49,7 +47,7 @@ class Schedules:
             active = await self._store.get_active(due.project_id, function.id)
         except FunctionNotFound:  # deleted since
             return
-        execution = None
+        accepted = None
         if active.deployment is not None and active.build_status == "ready":
             execution = Execution(
                 id=new_id(),
@@ -59,4 +57,5 @@ class Schedules:
                 trigger="schedule",
                 deployment_id=active.deployment.id,
             )
-        await self._store.fire_schedule(due, execution, next_time(function.schedule, now), now)
+            accepted = Acceptance(project_id=due.project_id, execution=execution, created=now)
+        await self._store.fire_schedule(due, accepted, next_time(function.schedule, now), now)

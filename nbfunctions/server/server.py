@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
@@ -16,12 +17,16 @@ from nbfunctions.server.artifacts import Artifacts, Upload
 from nbfunctions.server.build import Builds
 from nbfunctions.server.dispatch import Dispatch, keep_going
 from nbfunctions.server.issuer import Issuer
+from nbfunctions.server.realtime import Realtime
 from nbfunctions.server.schedule import Schedules
 from nbfunctions.server.store.protocol import Store
 from nbfunctions.server.store.sqlite import SqliteStore
+from nbfunctions.server.usage import Usage
 from nbfunctions.settings import Settings
 
 __all__ = ["Server"]
+
+log = logging.getLogger("nbfunctions")
 
 CLEANING: Final = 3600.0
 """Seconds between two removals of what is too old."""
@@ -39,12 +44,17 @@ class Server:
         self.settings = settings
         self.clock = clock
         self.issuer = Issuer.of(settings)
-        self.store: Store = SqliteStore(settings.data_dir)
+        self.store: Store = SqliteStore(settings.data_dir, event_depth=settings.event_depth)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
         self.executor: Executor = LocalExecutor(settings)
         self.dispatch = Dispatch(settings, self.store, self.executor, clock)
-        self.schedules = Schedules(self.store, clock, self.dispatch.wake)
+        self.schedules = Schedules(self.store, clock)
         self.builds = Builds(self.store, self.artifacts, self.executor, self.dispatch.owner, clock, self.schedules.wake)
+        self.usage = Usage(self.store, clock)
+        self.store.listen(self.dispatch.on_change)
+        self.store.listen(self.usage.on_change)
+        self.realtime = Realtime(clock)
+        self.store.listen(self.realtime.on_change)
         self._loops: list[asyncio.Task[None]] = []
         self._stopped = False
 
@@ -67,6 +77,7 @@ class Server:
             "lease": self.dispatch.renew,
             "build": self.builds.claim,
             "schedule": self.schedules.fire,
+            "usage": self.usage.keep,
             "cleaning": self._clean,
         }
         self._loops = [asyncio.create_task(keep_going(name, step)) for name, step in steps.items()]
@@ -83,6 +94,7 @@ class Server:
         if self._stopped:
             return
         self._stopped = True
+        self.realtime.end()
         for loop in self._loops:
             loop.cancel()
         if self._loops:
@@ -99,6 +111,10 @@ class Server:
                 await settled()
         await self.executor.stop()
         await settled()
+        try:
+            await self.usage.flush()
+        except OSError as error:
+            log.warning("the usage of the last seconds is not counted: %s", error)
         await self.store.close()
 
     async def forget(self, digests: list[str]) -> None:
@@ -110,6 +126,8 @@ class Server:
     async def _clean(self) -> None:
         now = self.clock()
         await self.store.delete_executions(now - self.settings.execution_retention)
+        await self.store.delete_idempotency_keys(now)
+        await self.usage.forget()
         for upload in await self.store.expire_uploads(now - UPLOAD_RETENTION):
             await self.artifacts.forget_uploads(Upload(deployment_id=upload))
         await asyncio.sleep(CLEANING)

@@ -241,7 +241,7 @@ async def test_two_servers_on_one_store_fire_a_tick_once(place: Place, tmp_path:
     store = SqliteStore(tmp_path)
     await store.open()
     try:
-        second = Schedules(store, place.clock, lambda: None)
+        second = Schedules(store, place.clock)
         place.clock.now = NEXT
         place.server.schedules.wake()
         await asyncio.gather(*(second.fire() for _ in range(3)), place.looked(), return_exceptions=False)

@@ -8,7 +8,8 @@ and always given by the caller.
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -261,7 +262,7 @@ class Store(Protocol):
         """
         ...
 
-    async def delete_function(self, project_id: str, function_id: str) -> list[str]:
+    async def delete_function(self, project_id: str, function_id: str, now: float) -> list[str]:
         """Delete it with its deployments, builds and executions; return the digests that no deployment uses
         any more. Raises ``FunctionNotFound``."""
         ...
@@ -306,7 +307,7 @@ class Store(Protocol):
         """Raises ``GeneralCursorNotFound`` (word ``Tag``)."""
         ...
 
-    async def delete_deployment(self, project_id: str, function_id: str, deployment_id: str) -> list[str]:
+    async def delete_deployment(self, project_id: str, function_id: str, deployment_id: str, now: float) -> list[str]:
         """Delete it and its build; the function loses it as active deployment, executions stay. Return the digests
         that no deployment uses any more. Raises ``DeploymentNotFound``."""
         ...
@@ -353,7 +354,7 @@ class Store(Protocol):
         and its status is ``processing``; without one it waits for a claim and the commit is durable.
 
         An ``idempotency`` that was seen within a day, and whose execution is still there, makes no further one: the
-        earlier one is returned as it is now, or ``ExecutionAlreadyExists`` raised when another digest came with its key.
+        earlier one is returned as it is now, or ``ExecutionAlreadyExists`` raised when it had another digest.
         Raises ``FunctionNotFound`` when the function was deleted meanwhile.
         """
         ...
@@ -426,13 +427,17 @@ class Store(Protocol):
         """Delete finished executions created before; return how many."""
         ...
 
+    async def delete_idempotency_keys(self, now: float) -> None:
+        """Delete the idempotency keys that count no more at ``now``."""
+        ...
+
     # -- events and usage ---------------------------------------------------------------------------------
 
-    async def emit_event(self, project_id: str, event: str, payload: str, user_id: str, now: float) -> int:
+    async def emit_event(self, project_id: str, event: str, payload: Any, user_id: str, now: float) -> int:
         """Accept one execution of each function that listens to an event (spec, section 9.6); return how many.
 
-        ``event`` has concrete ids, ``payload`` is JSON. Durable. Raises ``ProjectNotFound``. Events of this service need
-        no such call: the commit of what causes one accepts its executions.
+        ``event`` has concrete ids, ``payload`` is what JSON can say. Durable. Events of this service need no
+        such call: the commit of what causes one accepts its executions. Raises ``ProjectNotFound``.
         """
         ...
 
@@ -463,8 +468,8 @@ class Store(Protocol):
         """Return the earliest next scheduled time of all functions; 0 when there is none."""
         ...
 
-    async def fire_schedule(self, due: DueSchedule, execution: Execution | None, next_tick: int, now: float) -> bool:
+    async def fire_schedule(self, due: DueSchedule, accepted: Acceptance | None, next_tick: int, now: float) -> bool:
         """Record a tick, durably and in one commit: ``schedule_previous`` becomes ``now``, ``schedule_next`` becomes
-        ``next_tick``, and ``execution`` (if given) is accepted. Return False, changing nothing, when the function's
+        ``next_tick``, and the execution (if given) is accepted. Return False, changing nothing, when the function's
         next time is not that tick any more: somebody else fired it, or its schedule was changed."""
         ...

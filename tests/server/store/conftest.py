@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from nbfunctions.models import Deployment, Execution, Function, Project, new_id
-from nbfunctions.server.store.protocol import BuildClaim, Store
+from nbfunctions.server.store.protocol import Acceptance, BuildClaim, Store
 from nbfunctions.server.store.sqlite import SqliteStore
 
 IMPLEMENTATIONS: Final[dict[str, Callable[[Path], Store]]] = {"sqlite": SqliteStore}
@@ -106,3 +106,8 @@ def execution(function_id: str = "hello", deployment_id: str = "first", **fields
     """Return an execution as a route makes it."""
     known = {"id": new_id(), "created_at": int(NOW), "updated_at": int(NOW), **fields}
     return Execution(function_id=function_id, deployment_id=deployment_id, **known)  # type: ignore[arg-type]
+
+
+def accepted(made: Execution, project_id: str = PROJECT, created: float = NOW, **fields: object) -> Acceptance:
+    """Return what a store keeps of an execution that was asked for at ``created``."""
+    return Acceptance(project_id=project_id, execution=made, created=created, **fields)  # type: ignore[arg-type]

@@ -22,7 +22,16 @@ from nbfunctions.server.store.protocol import Page
 from nbfunctions.server.store.sqlite import SqliteStore, database
 from nbfunctions.server.store.sqlite import store as module
 from nbfunctions.server.store.sqlite.sql import SQL
-from tests.server.store.conftest import NOW, PROJECT, claim_build, execution, make_deployment, make_function, make_ready
+from tests.server.store.conftest import (
+    NOW,
+    PROJECT,
+    accepted,
+    claim_build,
+    execution,
+    make_deployment,
+    make_function,
+    make_ready,
+)
 
 PACKAGE = Path(module.__file__).parent
 
@@ -138,7 +147,11 @@ DIES = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from nbfunctions.models import Deployment, Execution, Function, Project
+from nbfunctions.server.store.protocol import Acceptance
 from nbfunctions.server.store.sqlite import SqliteStore
+
+def accepted(made):
+    return Acceptance(project_id="default", execution=made, created=1.0)
 
 async def main():
     store = SqliteStore(Path(sys.argv[1]))
@@ -146,7 +159,7 @@ async def main():
     await store.create_project(Project(id="default"))
     await store.create_function("default", Function(id="hello"))
     made = [Execution(id=f"e{number}", function_id="hello") for number in range(20)]
-    await asyncio.gather(*(store.create_execution("default", one, data="", now=1.0) for one in made))
+    await asyncio.gather(*(store.create_execution(accepted(one)) for one in made))
     os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(main())
@@ -201,7 +214,7 @@ async def test_the_command_line_writes_beside_an_open_store(store: SqliteStore, 
         await make_ready(store)
         while True:
             made = execution()
-            await store.create_execution(PROJECT, made, data="", now=NOW)
+            await store.create_execution(accepted(made))
             await store.get_execution(PROJECT, "hello", made.id)
 
     writing = asyncio.create_task(write_all_the_time())
@@ -219,16 +232,16 @@ async def test_what_makes_a_promise_is_durable_and_the_rest_is_not(store: Sqlite
     store._writer._connection.set_trace_callback(statements.append)
 
     def durable() -> bool:
-        levels = [statement for statement in statements if "synchronous" in statement]
+        levels = [statement for statement in statements if statement.startswith("PRAGMA synchronous")]
         statements.clear()
         return levels == ["PRAGMA synchronous = FULL"]
 
     await make_ready(store, schedule="* * * * *")
     await store.revoke_key(PROJECT, "k")
     statements.clear()
-    await store.create_execution(PROJECT, execution(), data="", now=NOW, owner="owner", lease_until=NOW)
+    await store.create_execution(accepted(execution()), owner="owner", lease_until=NOW)
     assert not durable()
-    await store.create_execution(PROJECT, execution(), data="", now=NOW)
+    await store.create_execution(accepted(execution()))
     assert durable()
     await store.claim_executions("owner", 9, 999, NOW, NOW)
     assert not durable()
@@ -279,7 +292,7 @@ def test_no_query_reads_a_whole_table(tmp_path: Path) -> None:
 
 async def test_reads_leave_no_snapshot_behind(store: SqliteStore, tmp_path: Path) -> None:
     await make_ready(store)
-    made = await store.create_execution(PROJECT, execution(), data="", now=NOW)
+    made = await store.create_execution(accepted(execution()))
     await store.get_project(PROJECT)
     await store.find_key(PROJECT, "hash")
     await store.get_function(PROJECT, "hello")
@@ -308,10 +321,8 @@ async def test_executions_left_of_deleted_functions_are_deleted(tmp_path: Path) 
     for name in ("a", "b"):
         await make_function(store, name)
         made = [execution(name) for _ in range(count)]
-        await asyncio.gather(
-            *(store.create_execution(PROJECT, one, data="", now=NOW, owner="o", lease_until=NOW) for one in made)
-        )
-    deleting = asyncio.create_task(store.delete_function(PROJECT, "a"))
+        await asyncio.gather(*(store.create_execution(accepted(one), owner="o", lease_until=NOW) for one in made))
+    deleting = asyncio.create_task(store.delete_function(PROJECT, "a", NOW))
     await asyncio.sleep(0)
     await store.close()
     await deleting
@@ -319,7 +330,7 @@ async def test_executions_left_of_deleted_functions_are_deleted(tmp_path: Path) 
     again = SqliteStore(tmp_path)
     await again.open()
     await asyncio.wait_for(until_left_is(count), 10)
-    await again.delete_function(PROJECT, "b")
+    await again.delete_function(PROJECT, "b", NOW)
     await asyncio.wait_for(until_left_is(0), 10)
     await again.close()
 

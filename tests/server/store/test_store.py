@@ -31,6 +31,7 @@ from tests.server.store.conftest import (
     NOW,
     PROJECT,
     OpenStore,
+    accepted,
     claim_build,
     execution,
     make_deployment,
@@ -58,11 +59,11 @@ def ids(items: tuple[Any, ...]) -> str:
 
 
 async def accept(store: Store, made: Execution, project_id: str = PROJECT, **given: Any) -> Execution:
-    return await store.create_execution(project_id, made, **{"data": "", "now": NOW, **given})
+    return await store.create_execution(accepted(made, project_id, **given))
 
 
 async def start(store: Store, made: Execution, owner: str = "owner", lease_until: float = NOW + 30) -> Execution:
-    return await accept(store, made, owner=owner, lease_until=lease_until)
+    return await store.create_execution(accepted(made, synchronous=True), owner=owner, lease_until=lease_until)
 
 
 # -- projects and keys ----------------------------------------------------------------------------------
@@ -239,11 +240,11 @@ async def test_a_deleted_function_takes_everything_along(store: Store) -> None:
     await make_deployment(store, "waits", digest="another")
     running = await start(store, execution())
     waiting = await accept(store, execution())
-    assert sorted(await store.delete_function(PROJECT, "hello")) == ["another", "digest"]
+    assert sorted(await store.delete_function(PROJECT, "hello", NOW)) == ["another", "digest"]
     with pytest.raises(FunctionNotFound):
         await store.get_function(PROJECT, "hello")
     with pytest.raises(FunctionNotFound):
-        await store.delete_function(PROJECT, "hello")
+        await store.delete_function(PROJECT, "hello", NOW)
     with pytest.raises(FunctionNotFound):
         await accept(store, execution())
     assert await store.claim_build("owner", NOW + 30, NOW) is None
@@ -267,10 +268,10 @@ async def test_a_function_with_many_executions_is_gone_at_once(store: Store) -> 
     await accept(store, execution())
     running = await start(store, execution())
     neighbour = await accept(store, execution("neighbour", "its"))
-    await store.delete_function(PROJECT, "hello")
+    await store.delete_function(PROJECT, "hello", NOW)
     finishing = store.finish_execution(running.id, "owner", DONE, NOW)
     claims, finished = await asyncio.gather(store.claim_executions("other", 1, 999, NOW + 30, NOW), finishing)
-    assert [claim.execution.id for claim in claims] == [neighbour.id]
+    assert [claim.accepted.execution.id for claim in claims] == [neighbour.id]
     assert finished is None
     await make_function(store)
     assert (await store.list_executions(PROJECT, "hello", Page())).total == 0
@@ -286,10 +287,10 @@ async def test_digests_are_given_back_when_the_last_deployment_of_any_project_is
     await make_deployment(store, "c", digest="own")
     await make_deployment(store, "upload", digest="")
     await make_deployment(store, "a", project_id="other", digest="shared")
-    assert await store.delete_deployment(PROJECT, "hello", "a") == []
-    assert await store.delete_deployment(PROJECT, "hello", "upload") == []
-    assert await store.delete_function(PROJECT, "hello") == ["own"]
-    assert await store.delete_deployment("other", "hello", "a") == ["shared"]
+    assert await store.delete_deployment(PROJECT, "hello", "a", NOW) == []
+    assert await store.delete_deployment(PROJECT, "hello", "upload", NOW) == []
+    assert await store.delete_function(PROJECT, "hello", NOW) == ["own"]
+    assert await store.delete_deployment("other", "hello", "a", NOW) == ["shared"]
 
 
 # -- deployments and builds -----------------------------------------------------------------------------
@@ -322,7 +323,7 @@ async def test_a_deployment_is_found_only_under_its_own_function(store: Store) -
         with pytest.raises(DeploymentNotFound):
             await store.get_deployment(PROJECT, function_id, "first")
         with pytest.raises(DeploymentNotFound):
-            await store.delete_deployment(PROJECT, function_id, "first")
+            await store.delete_deployment(PROJECT, function_id, "first", NOW)
 
 
 async def test_two_first_chunks_of_one_upload_make_one_deployment(store: Store) -> None:
@@ -383,7 +384,7 @@ async def test_uploads_that_were_given_up_are_deleted(store: Store) -> None:
 async def test_a_deleted_deployment_is_active_no_longer_and_its_executions_stay(store: Store) -> None:
     await make_ready(store)
     made = await accept(store, execution())
-    assert await store.delete_deployment(PROJECT, "hello", "first") == ["digest"]
+    assert await store.delete_deployment(PROJECT, "hello", "first", NOW) == ["digest"]
     assert (await store.get_function(PROJECT, "hello")).deployment == ""
     active = await store.get_active(PROJECT, "hello")
     assert (active.deployment, active.build_status, active.output) == (None, None, "")
@@ -391,13 +392,13 @@ async def test_a_deleted_deployment_is_active_no_longer_and_its_executions_stay(
     (claim,) = await store.claim_executions("owner", 9, 999, NOW + 30, NOW)
     assert (claim.deployment, claim.output) == (None, "")
     with pytest.raises(DeploymentNotFound):
-        await store.delete_deployment(PROJECT, "hello", "first")
+        await store.delete_deployment(PROJECT, "hello", "first", NOW)
 
 
 async def test_deleting_another_deployment_leaves_the_active_one(store: Store) -> None:
     await make_ready(store)
     await make_deployment(store, "second")
-    await store.delete_deployment(PROJECT, "hello", "second")
+    await store.delete_deployment(PROJECT, "hello", "second", NOW)
     assert (await store.get_function(PROJECT, "hello")).deployment == "first"
     assert await store.claim_build("owner", NOW + 30, NOW) is None
 
@@ -558,7 +559,7 @@ async def test_a_synchronous_execution_is_claimed_as_it_is_accepted(store: Store
 @pytest.mark.parametrize("owner", [None, "owner"])
 async def test_an_execution_of_no_function_is_not_accepted(store: Store, owner: str | None) -> None:
     with pytest.raises(FunctionNotFound):
-        await accept(store, execution("nowhere"), owner=owner)
+        await store.create_execution(accepted(execution("nowhere")), owner=owner)
     await make_function(store, "nowhere")
     assert (await store.list_executions(PROJECT, "nowhere", Page())).total == 0
 
@@ -598,9 +599,8 @@ async def test_an_execution_has_one_result(store: Store) -> None:
 async def test_a_short_execution_is_accepted_and_finished_at_once(store: Store) -> None:
     await make_ready(store)
     given = execution(read=("user:u1",))
-    recorded = await store.record_execution(
-        PROJECT, given, DONE, data="input", user_id="u1", now=NOW - 10, ended=NOW + 0.5
-    )
+    asked = accepted(given, created=NOW - 10, data="input", user_id="u1", synchronous=True)
+    recorded = await store.record_execution(asked, DONE, ended=NOW + 0.5)
     assert recorded == replace(
         given,
         updated_at=int(NOW + 0.5),
@@ -624,7 +624,7 @@ async def test_a_short_execution_is_accepted_and_finished_at_once(store: Store) 
 
 async def test_a_short_execution_of_a_function_that_was_deleted_is_not_recorded(store: Store) -> None:
     with pytest.raises(FunctionNotFound):
-        await store.record_execution(PROJECT, execution(), DONE, data="", now=NOW, ended=NOW)
+        await store.record_execution(accepted(execution()), DONE, ended=NOW)
     await make_function(store)
     assert (await store.list_executions(PROJECT, "hello", Page())).total == 0
 
@@ -632,7 +632,7 @@ async def test_a_short_execution_of_a_function_that_was_deleted_is_not_recorded(
 async def test_a_long_answer_is_kept_whole(store: Store) -> None:
     await make_ready(store)
     outcome = replace(DONE, response="é" * (OUTPUT_LIMIT // 2), stdout="x" * OUTPUT_LIMIT)
-    recorded = await store.record_execution(PROJECT, execution(), outcome, data="", now=NOW, ended=NOW)
+    recorded = await store.record_execution(accepted(execution()), outcome, ended=NOW)
     made = await start(store, execution())
     finished = await store.finish_execution(made.id, "owner", outcome, NOW)
     assert finished is not None
@@ -654,13 +654,17 @@ async def test_a_claim_has_all_that_it_takes_to_run(store: Store) -> None:
     function = await make_ready(store, vars={"A": "b"})
     given = execution(read=("user:u1",), trigger="event")
     await accept(
-        store, given, data="input", user_id="u1", event="users.u1.create", event_data='{"a":1}', now=NOW + 0.125
+        store, given, data="input", user_id="u1", event="users.u1.create", event_data='{"a":1}', created=NOW + 0.125
     )
     (claim,) = await store.claim_executions("owner", 9, 999, NOW + 30, NOW + 3)
-    assert claim.execution == replace(given, status="processing", updated_at=int(NOW + 3))
-    assert claim.execution == await store.get_execution(PROJECT, "hello", given.id)
-    assert (claim.project_id, claim.data, claim.user_id) == (PROJECT, "input", "u1")
-    assert (claim.event, claim.event_data, claim.created) == ("users.u1.create", '{"a":1}', NOW + 0.125)
+    assert claim.accepted.execution == replace(given, status="processing", updated_at=int(NOW + 3))
+    assert claim.accepted.execution == await store.get_execution(PROJECT, "hello", given.id)
+    assert (claim.accepted.project_id, claim.accepted.data, claim.accepted.user_id) == (PROJECT, "input", "u1")
+    assert (claim.accepted.event, claim.accepted.event_data, claim.accepted.created) == (
+        "users.u1.create",
+        '{"a":1}',
+        NOW + 0.125,
+    )
     assert claim.function == function
     assert claim.deployment == (await store.get_active(PROJECT, "hello")).deployment
     assert claim.output == "/built"
@@ -684,7 +688,7 @@ async def test_claims_are_oldest_first_and_no_more_than_asked_for(store: Store) 
     for name in "edcba":
         await accept(store, execution(id=name))
     claims = [await store.claim_executions("owner", limit, 999, NOW + 30, NOW) for limit in (2, 0, 9, 9)]
-    assert ["".join(claim.execution.id for claim in taken) for taken in claims] == ["ed", "", "cba", ""]
+    assert ["".join(claim.accepted.execution.id for claim in taken) for taken in claims] == ["ed", "", "cba", ""]
 
 
 async def test_no_more_of_a_function_are_claimed_than_may_run_at_once(store: Store) -> None:
@@ -695,11 +699,11 @@ async def test_no_more_of_a_function_are_claimed_than_may_run_at_once(store: Sto
         for number in range(5):
             await accept(store, execution(name, {"one": "a", "default": "b"}[name], id=f"{name}{number}"))
     claims = await store.claim_executions("owner", 9, 3, NOW + 30, NOW)
-    assert [claim.execution.id for claim in claims] == ["one0", "default0", "default1"]
+    assert [claim.accepted.execution.id for claim in claims] == ["one0", "default0", "default1"]
     assert await store.claim_executions("owner", 9, 3, NOW + 30, NOW) == []
     await store.finish_execution("one0", "owner", DONE, NOW)
     (claim,) = await store.claim_executions("owner", 9, 3, NOW + 30, NOW)
-    assert claim.execution.id == "one1"
+    assert claim.accepted.execution.id == "one1"
 
 
 async def test_an_execution_that_was_given_back_waits_again(store: Store) -> None:
@@ -711,7 +715,7 @@ async def test_an_execution_that_was_given_back_waits_again(store: Store) -> Non
     shown = await store.get_execution(PROJECT, "hello", "a")
     assert (shown.status, shown.updated_at) == ("waiting", int(NOW + 1))
     (claim,) = await store.claim_executions("other", 9, 9, NOW + 30, NOW)
-    assert claim.execution.id == "a"
+    assert claim.accepted.execution.id == "a"
 
 
 async def test_no_two_owners_get_the_same_execution(store: Store, open_store: OpenStore) -> None:
@@ -724,7 +728,7 @@ async def test_no_two_owners_get_the_same_execution(store: Store, open_store: Op
             *(at.claim_executions(owner, 10, 999, NOW + 30, NOW) for owner, at in stores.items())
         )
         assert [len(claimed) for claimed in claims] == [10, 10, 10]
-        taken += [claim.execution.id for claim in itertools.chain(*claims)]
+        taken += [claim.accepted.execution.id for claim in itertools.chain(*claims)]
     assert sorted(taken) == sorted(one.id for one in made)
     assert await store.claim_executions("a", 10, 999, NOW + 30, NOW) == []
 
@@ -813,9 +817,11 @@ async def test_old_executions_are_deleted_once_they_are_finished(store: Store) -
     await make_ready(store)
     old, young = ([execution() for _ in range(300)] for _ in range(2))
     for made, when in ((old, NOW - 10), (young, NOW)):
-        await asyncio.gather(*(accept(store, one, now=when, owner="owner", lease_until=NOW) for one in made))
+        await asyncio.gather(
+            *(store.create_execution(accepted(one, created=when), owner="owner", lease_until=NOW) for one in made)
+        )
     await asyncio.gather(*(store.finish_execution(one.id, "owner", DONE, NOW) for one in (*old[1:], *young)))
-    waiting = await accept(store, execution(), now=NOW - 10)
+    waiting = await accept(store, execution(), created=NOW - 10)
     assert await store.delete_executions(NOW - 5) == 299
     assert await store.delete_executions(NOW - 5) == 0
     assert (await store.list_executions(PROJECT, "hello", Page())).total == 302
@@ -943,12 +949,10 @@ async def test_a_reader_sees_the_executions_that_name_it(store: Store) -> None:
     assert await seen("user:u1", cursor="d") == ("a", 2)
     assert await seen("user:u1", search="a") == ("a", 1)
     assert await seen("user:u1", search="hello") == ("da", 2)
-    assert await refused(store.list_executions(PROJECT, "hello", Page(cursor="c"), "user:u1"))
-    assert await seen(['","', 'user:"u1']) == ("", 0)
     with pytest.raises(GeneralCursorNotFound):
-        await seen(["user:u1"], cursor="c")
+        await seen("user:u1", cursor="c")
     with pytest.raises(GeneralCursorNotFound):
-        await seen([], cursor="b")
+        await seen("user:", cursor="b")
 
 
 @pytest.mark.parametrize(
@@ -1077,14 +1081,19 @@ async def test_a_tick_is_recorded_with_its_execution(store: Store) -> None:
     due = await scheduled(store)
     tick, now = due.function.schedule_next, due.function.schedule_next + 1.5
     made = execution(trigger="schedule")
-    assert await store.fire_schedule(due, made, tick + 300, now)
+    assert await store.fire_schedule(due, accepted(made, created=now), tick + 300, now)
     function = await store.get_function(PROJECT, "hello")
     assert (function.schedule_previous, function.schedule_next) == (int(now), tick + 300)
     assert function.updated_at == int(now)
     (claim,) = await store.claim_executions("owner", 9, 999, now + 30, now)
-    assert claim.execution == replace(made, status="processing", updated_at=int(now))
-    assert (claim.data, claim.user_id, claim.event, claim.created) == ("", "", "", now)
-    assert not await store.fire_schedule(due, execution(), tick + 300, now)
+    assert claim.accepted.execution == replace(made, status="processing", updated_at=int(now))
+    assert (claim.accepted.data, claim.accepted.user_id, claim.accepted.event, claim.accepted.created) == (
+        "",
+        "",
+        "",
+        now,
+    )
+    assert not await store.fire_schedule(due, accepted(execution()), tick + 300, now)
     assert (await store.list_executions(PROJECT, "hello", Page())).total == 1
 
 
@@ -1098,10 +1107,10 @@ async def test_a_tick_can_be_recorded_without_an_execution(store: Store) -> None
 async def test_a_tick_that_is_stale_is_dropped(store: Store) -> None:
     due = await scheduled(store)
     changed = await store.update_function(PROJECT, replace(due.function, schedule="0 * * * *"), NOW)
-    assert not await store.fire_schedule(due, execution(), 0, NOW)
+    assert not await store.fire_schedule(due, accepted(execution()), 0, NOW)
     assert await store.get_function(PROJECT, "hello") == changed
-    await store.delete_function(PROJECT, "hello")
-    assert not await store.fire_schedule(due, execution(), 0, NOW)
+    await store.delete_function(PROJECT, "hello", NOW)
+    assert not await store.fire_schedule(due, accepted(execution()), 0, NOW)
 
 
 async def test_a_tick_is_fired_once_by_any_number_of_stores(store: Store, open_store: OpenStore) -> None:
@@ -1111,7 +1120,7 @@ async def test_a_tick_is_fired_once_by_any_number_of_stores(store: Store, open_s
         tick = due.function.schedule_next + round_ * 300
         this = replace(due, function=replace(due.function, schedule_next=tick))
         fired = await asyncio.gather(
-            *(one.fire_schedule(this, execution(), tick + 300, NOW) for one in stores for _ in range(3))
+            *(one.fire_schedule(this, accepted(execution()), tick + 300, NOW) for one in stores for _ in range(3))
         )
         assert sum(fired) == 1
     assert (await store.list_executions(PROJECT, "hello", Page())).total == 10
@@ -1140,12 +1149,12 @@ async def test_projects_never_see_each_other(store: Store) -> None:
     with pytest.raises(DeploymentNotFound):
         await store.get_deployment(PROJECT, "hello", "second")
     with pytest.raises(DeploymentNotFound):
-        await store.delete_deployment(PROJECT, "hello", "second")
+        await store.delete_deployment(PROJECT, "hello", "second", NOW)
     with pytest.raises(DeploymentNotFound):
         await store.activate_deployment(PROJECT, "hello", "second", NOW)
     assert (await store.list_deployments(PROJECT, "hello", Page())).total == 1
     await store.update_function("other", replace(theirs, name="Changed"), NOW)
-    await store.delete_function("other", "hello")
+    await store.delete_function("other", "hello", NOW)
     assert await store.get_function(PROJECT, "hello") == mine
     assert await store.get_execution(PROJECT, "hello", ours.id) == ours
 

@@ -1,12 +1,13 @@
-"""What the writer does: one plain function a change. Each runs in a savepoint, so that raising undoes it."""
+"""What the writer does with projects, functions, deployments and builds: one plain function a change.
+
+Each runs in a savepoint, so that raising undoes it. Those that cause an event also return the executions it triggered.
+"""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable
 from sqlite3 import Connection
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from nbfunctions.errors import (
     BuildInProgress,
@@ -18,16 +19,13 @@ from nbfunctions.errors import (
     ProjectAlreadyExists,
     ProjectNotFound,
 )
-from nbfunctions.models import OUTPUT_LIMIT, Deployment, Execution, Function, Key, Project, new_id
+from nbfunctions.models import OUTPUT_LIMIT, Deployment, Function, Key, Project, new_id
 from nbfunctions.server.cron import next_time
 from nbfunctions.server.store import search
-from nbfunctions.server.store.protocol import BuildClaim, DueSchedule, ExecutionClaim
+from nbfunctions.server.store.protocol import BuildClaim
 from nbfunctions.server.store.sqlite import rows
+from nbfunctions.server.store.sqlite.emit import Triggered, emit, set_listeners
 from nbfunctions.server.store.sqlite.sql import SQL
-
-ABANDONED: Final = (
-    "The server that ran this execution stopped before it ended; whether its code ran to the end is not known."
-)
 
 # -- projects and keys ----------------------------------------------------------------------------------
 
@@ -53,7 +51,7 @@ def revoke_key(db: Connection, project_id: str, key_id: str) -> bool:
 # -- functions ------------------------------------------------------------------------------------------
 
 
-def create_function(db: Connection, project_id: str, function: Function) -> None:
+def create_function(db: Connection, project_id: str, function: Function) -> Triggered:
     """Raises ``ProjectNotFound``, ``FunctionAlreadyExists``."""
     if db.execute(SQL["get_project"], (project_id,)).fetchone() is None:
         raise ProjectNotFound
@@ -79,9 +77,11 @@ def create_function(db: Connection, project_id: str, function: Function) -> None
     )
     if not db.execute(SQL["create_function"], values).rowcount:
         raise FunctionAlreadyExists
+    set_listeners(db, project_id, function.id, function.events)
+    return emit(db, project_id, [("functions", function.id)], "create", function, function.created_at)
 
 
-def update_function(db: Connection, project_id: str, function: Function, now: float) -> Function:
+def update_function(db: Connection, project_id: str, function: Function, now: float) -> tuple[Function, Triggered]:
     """Raises ``FunctionNotFound``."""
     stored = _function(db, project_id, function.id)
     values = (
@@ -100,33 +100,41 @@ def update_function(db: Connection, project_id: str, function: Function, now: fl
         function.id,
     )
     db.execute(SQL["update_function"], values)
-    return _function(db, project_id, function.id)
+    set_listeners(db, project_id, function.id, function.events)
+    updated = _function(db, project_id, function.id)
+    return updated, emit(db, project_id, [("functions", function.id)], "update", updated, now)
 
 
-def activate_deployment(db: Connection, project_id: str, function_id: str, deployment_id: str, now: float) -> Function:
+def activate_deployment(
+    db: Connection, project_id: str, function_id: str, deployment_id: str, now: float
+) -> tuple[Function, Triggered]:
     """Raises ``FunctionNotFound``, ``DeploymentNotFound``, ``BuildNotFound``, ``BuildNotReady``."""
-    *_, build_id, status = _find_deployment(db, _find_function(db, project_id, function_id), deployment_id)
+    *_, build_id, status = _find_deployment(db, find_function(db, project_id, function_id), deployment_id)
     if build_id is None:
         raise BuildNotFound
     if status != "ready":
         raise BuildNotReady
     function = _function(db, project_id, function_id)
     _activate(db, project_id, function_id, function.schedule, deployment_id, now)
-    return _function(db, project_id, function_id)
+    activated = _function(db, project_id, function_id)
+    return activated, _emit_of(db, project_id, function_id, deployment_id, "update", activated, now)
 
 
-def delete_function(db: Connection, project_id: str, function_id: str, piece: int) -> tuple[list[str], bool]:
+def delete_function(
+    db: Connection, project_id: str, function_id: str, piece: int, now: float
+) -> tuple[list[str], bool, Triggered]:
     """Return the digests that nobody uses any more, and whether executions are left over. Raises ``FunctionNotFound``.
 
     Not more than ``piece`` executions are deleted at once, so that others get their turn; nobody sees the rest.
     """
-    function_seq = _find_function(db, project_id, function_id)
+    function_seq = find_function(db, project_id, function_id)
     digests = [digest for (digest,) in db.execute(SQL["digests_of_function"], (function_seq,)).fetchall()]
     db.execute(SQL["delete_function"], (function_seq,))
     left = db.execute(SQL["delete_executions_of_function"], (function_seq, piece)).rowcount == piece
     if left:
         db.execute(SQL["remember_deleted_function"], (function_seq,))
-    return _unused(db, digests), left
+    triggered = emit(db, project_id, [("functions", function_id)], "delete", [], now)
+    return _unused(db, digests), left, triggered
 
 
 def delete_leftovers(db: Connection, piece: int) -> None:
@@ -139,38 +147,47 @@ def delete_leftovers(db: Connection, piece: int) -> None:
 # -- deployments and builds -----------------------------------------------------------------------------
 
 
-def create_deployment(db: Connection, project_id: str, deployment: Deployment) -> Deployment:
+def create_deployment(db: Connection, project_id: str, deployment: Deployment) -> tuple[Deployment, Triggered]:
     """Raises ``FunctionNotFound``."""
-    function_seq = _find_function(db, project_id, deployment.function_id)
-    values = (
-        function_seq,
-        deployment.id,
-        deployment.created_at,
-        deployment.updated_at,
-        deployment.entrypoint,
-        deployment.size,
-        deployment.activate,
-        deployment.digest,
-        bool(deployment.digest),
-        search.searchable(deployment.id, deployment.entrypoint),
-    )
-    created = db.execute(SQL["create_deployment"], values)
-    if created.rowcount and deployment.digest and deployment.activate:
-        db.execute(SQL["clear_activate"], (deployment.created_at, function_seq, created.lastrowid))
+    function_seq = find_function(db, project_id, deployment.function_id)
+    created = _insert_deployment(db, function_seq, deployment)
+    if created is None or not deployment.digest:
+        return _deployment(db, project_id, deployment.function_id, deployment.id), []
+    if deployment.activate:
+        db.execute(SQL["clear_activate"], (deployment.created_at, function_seq, created))
+    return _complete(db, project_id, deployment.function_id, deployment.id, deployment.created_at)
+
+
+def begin_upload(db: Connection, project_id: str, deployment: Deployment) -> Deployment:
+    """Raises ``FunctionNotFound``, ``DeploymentNotFound``."""
+    function_seq = find_function(db, project_id, deployment.function_id)
+    if db.execute(SQL["is_elsewhere"], (deployment.id, project_id, function_seq)).fetchone()[0]:
+        raise DeploymentNotFound
+    _insert_deployment(db, function_seq, deployment)
     return _deployment(db, project_id, deployment.function_id, deployment.id)
+
+
+def note_chunks(
+    db: Connection, project_id: str, function_id: str, deployment_id: str, uploaded: int, total: int, now: float
+) -> Deployment:
+    """Raises ``FunctionNotFound``, ``DeploymentNotFound``."""
+    seq, *_ = _find_deployment(db, find_function(db, project_id, function_id), deployment_id)
+    db.execute(SQL["note_chunks"], (uploaded, total, int(now), seq))
+    return _deployment(db, project_id, function_id, deployment_id)
 
 
 def complete_deployment(
     db: Connection, project_id: str, function_id: str, deployment_id: str, digest: str, size: int, now: float
-) -> Deployment:
+) -> tuple[Deployment, Triggered]:
     """Raises ``FunctionNotFound``, ``DeploymentNotFound``."""
-    function_seq = _find_function(db, project_id, function_id)
+    function_seq = find_function(db, project_id, function_id)
     seq, activate, known_digest, *_ = _find_deployment(db, function_seq, deployment_id)
-    if not known_digest:
-        db.execute(SQL["complete_deployment"], (digest, size, int(now), seq))
-        if activate:
-            db.execute(SQL["clear_activate"], (int(now), function_seq, seq))
-    return _deployment(db, project_id, function_id, deployment_id)
+    if known_digest:
+        return _deployment(db, project_id, function_id, deployment_id), []
+    db.execute(SQL["complete_deployment"], (digest, size, int(now), seq))
+    if activate:
+        db.execute(SQL["clear_activate"], (int(now), function_seq, seq))
+    return _complete(db, project_id, function_id, deployment_id, now)
 
 
 def expire_uploads(db: Connection, older_than: float) -> list[str]:
@@ -178,28 +195,32 @@ def expire_uploads(db: Connection, older_than: float) -> list[str]:
     return [deployment_id for (deployment_id,) in db.execute(SQL["expire_uploads"], (older_than,)).fetchall()]
 
 
-def delete_deployment(db: Connection, project_id: str, function_id: str, deployment_id: str) -> list[str]:
+def delete_deployment(
+    db: Connection, project_id: str, function_id: str, deployment_id: str, now: float
+) -> tuple[list[str], Triggered]:
     """Return the digests that nobody uses any more. Raises ``DeploymentNotFound``."""
     try:
-        function_seq = _find_function(db, project_id, function_id)
+        function_seq = find_function(db, project_id, function_id)
     except FunctionNotFound:
         raise DeploymentNotFound from None
     seq, _, digest, *_ = _find_deployment(db, function_seq, deployment_id)
     db.execute(SQL["delete_deployment"], (seq,))
     db.execute(SQL["deactivate_deployment"], (function_seq, deployment_id))
-    return _unused(db, [digest] if digest else [])
+    triggered = _emit_of(db, project_id, function_id, deployment_id, "delete", [], now)
+    return _unused(db, [digest] if digest else []), triggered
 
 
-def claim_build(db: Connection, owner: str, lease_until: float, now: float) -> BuildClaim | None:
+def claim_build(db: Connection, owner: str, lease_until: float, now: float) -> tuple[BuildClaim | None, Triggered]:
     """Take the oldest that waits or whose lease ran out."""
     (seq,) = db.execute(SQL["next_build"], (now,)).fetchone()
     if seq is None:
-        return None
+        return None, []
     db.execute(SQL["claim_build"], (seq, new_id(), now, owner, lease_until))
     db.execute(SQL["set_waits"], (False, int(now), seq))
     row = db.execute(SQL["claimed_build"], (seq,)).fetchone()
     found = rows.deployment(row[rows.FUNCTION :])
-    return BuildClaim(project_id=row[-1], build_id=found.build_id, function=rows.function(row), deployment=found)
+    claim = BuildClaim(project_id=row[-1], build_id=found.build_id, function=rows.function(row), deployment=found)
+    return claim, _emit_of(db, claim.project_id, claim.function.id, found.id, "update", found, now)
 
 
 def append_build_log(db: Connection, build_id: str, owner: str, stdout: str, stderr: str) -> bool:
@@ -234,155 +255,23 @@ def finish_build(
 
 def retry_build(
     db: Connection, project_id: str, function_id: str, deployment_id: str, build_id: str, now: float
-) -> None:
+) -> Triggered:
     """Raises ``FunctionNotFound``, ``DeploymentNotFound``, ``BuildNotFound``, ``BuildInProgress``."""
-    function_seq = _find_function(db, project_id, function_id)
+    function_seq = find_function(db, project_id, function_id)
     seq, _, _, found, status = _find_deployment(db, function_seq, deployment_id)
     if found != build_id:
         raise BuildNotFound
     if status != "failed":
         raise BuildInProgress
-    _build_anew(db, seq, now)
-
-
-# -- executions -----------------------------------------------------------------------------------------
-
-
-def create_execution(db: Connection, values: tuple[Any, ...]) -> None:
-    """Raises ``FunctionNotFound``. ``values`` are :func:`execution_values`."""
-    if not db.execute(SQL["create_execution"], values).rowcount:
-        raise FunctionNotFound
-
-
-def execution_values(
-    project_id: str,
-    execution: Execution,
-    status: str,
-    now: float,
-    *,
-    data: str = "",
-    user_id: str = "",
-    event: str = "",
-    event_data: str = "",
-    owner: str = "",
-    lease_until: float = 0.0,
-) -> tuple[Any, ...]:
-    """Return what :func:`create_execution` keeps."""
-    return (
-        execution.id,
-        now,
-        execution.created_at,
-        execution.updated_at,
-        rows.encode(execution.read),
-        execution.trigger,
-        status,
-        execution.deployment_id,
-        owner,
-        lease_until,
-        user_id,
-        event,
-        data,
-        event_data,
-        project_id,
-        execution.function_id,
-    )
-
-
-def record_execution(db: Connection, values: tuple[Any, ...]) -> None:
-    """Raises ``FunctionNotFound``."""
-    if not db.execute(SQL["record_execution"], values).rowcount:
-        raise FunctionNotFound
-
-
-def claim_executions(
-    db: Connection, owner: str, limit: int, concurrency: int, lease_until: float, now: float
-) -> list[ExecutionClaim]:
-    """Take the oldest that wait, of no function more than may run at once."""
-    waiting = db.execute(SQL["functions_with_waiting"]).fetchall()
-    if not waiting or limit < 1:
-        return []
-    running = dict(db.execute(SQL["count_processing"]).fetchall())
-    oldest: list[int] = []
-    for function_seq, own_concurrency in waiting:
-        room = min((own_concurrency or concurrency) - running.get(function_seq, 0), limit)
-        if room > 0:
-            oldest += (seq for (seq,) in db.execute(SQL["oldest_waiting"], (function_seq, room)))
-    taken = json.dumps(sorted(oldest)[:limit])
-    db.execute(SQL["claim_executions"], (owner, lease_until, int(now), taken))
-    return [_execution_claim(row) for row in db.execute(SQL["claimed_executions"], (taken,))]
-
-
-def release_execution(db: Connection, execution_id: str, owner: str, now: float) -> bool:
-    """Return whether it was this owner's."""
-    return db.execute(SQL["release_execution"], (int(now), owner, execution_id)).rowcount == 1
-
-
-def _execution_claim(row: tuple[Any, ...]) -> ExecutionClaim:
-    deployment, execution = row[rows.FUNCTION :], row[rows.FUNCTION + rows.DEPLOYMENT :]
-    output, project_id, data, user_id, event, event_data, created = execution[rows.EXECUTION :]
-    return ExecutionClaim(
-        project_id=project_id,
-        execution=rows.execution(execution),
-        data=data,
-        user_id=user_id,
-        event=event,
-        event_data=event_data,
-        created=created,
-        function=rows.function(row),
-        deployment=rows.optional_deployment(deployment),
-        output=output or "",
-    )
-
-
-def finish_execution(db: Connection, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """Return what the caller does not know of the execution, None when it is not the owner's any more."""
-    found: tuple[Any, ...] | None = db.execute(SQL["finish_execution"], values).fetchone()
-    return found
-
-
-def renew_leases(db: Connection, owner: str, lease_until: float) -> None:
-    """Prolong what this owner works on."""
-    db.execute(SQL["renew_executions"], (lease_until, owner))
-    db.execute(SQL["renew_builds"], (lease_until, owner))
-
-
-def expire_leases(db: Connection, now: float) -> int:
-    """Return how many executions and builds changed.
-
-    A ``now`` of infinity expires every lease; what it ends has ended with its lease.
-    """
-    ended = now if math.isfinite(now) else None
-    builds = db.execute(SQL["abandoned_builds"], (now,)).fetchall()
-    for seq, lease_until in builds:
-        _build_anew(db, seq, lease_until if ended is None else ended)
-    expired = db.execute(SQL["expire_executions"], (ABANDONED, ended, ended, now)).rowcount
-    return expired + len(builds)
-
-
-def delete_executions(db: Connection, older_than: float, limit: int) -> int:
-    """Delete at most ``limit``; return how many."""
-    return db.execute(SQL["delete_executions"], (older_than, limit)).rowcount
-
-
-# -- schedules ------------------------------------------------------------------------------------------
-
-
-def fire_schedule(
-    db: Connection, due: DueSchedule, execution: tuple[Any, ...] | None, next_tick: int, now: float
-) -> bool:
-    """Return whether the tick was still there; ``execution`` are :func:`execution_values`."""
-    tick = (int(now), next_tick, int(now), due.project_id, due.function.id, due.function.schedule_next)
-    if not db.execute(SQL["fire_schedule"], tick).rowcount:
-        return False
-    if execution is not None:
-        create_execution(db, execution)
-    return True
+    build_anew(db, seq, now)
+    return _emit_of(db, project_id, function_id, deployment_id, "update", [], now)
 
 
 # -- pieces ---------------------------------------------------------------------------------------------
 
 
-def _find_function(db: Connection, project_id: str, function_id: str) -> int:
+def find_function(db: Connection, project_id: str, function_id: str) -> int:
+    """Return its ``seq``; raises ``FunctionNotFound``."""
     row = db.execute(SQL["find_function"], (project_id, function_id)).fetchone()
     if row is None:
         raise FunctionNotFound
@@ -410,12 +299,47 @@ def _deployment(db: Connection, project_id: str, function_id: str, deployment_id
     return rows.deployment(row, *row[rows.DEPLOYMENT :])
 
 
+def _insert_deployment(db: Connection, function_seq: int, deployment: Deployment) -> int | None:
+    """Return its ``seq``, None when it is there already."""
+    values = (
+        function_seq,
+        deployment.id,
+        deployment.created_at,
+        deployment.updated_at,
+        deployment.entrypoint,
+        deployment.size,
+        deployment.activate,
+        deployment.digest,
+        bool(deployment.digest),
+        search.searchable(deployment.id, deployment.entrypoint),
+        deployment.chunks_total,
+        deployment.chunks_uploaded,
+    )
+    created = db.execute(SQL["create_deployment"], values)
+    return created.lastrowid if created.rowcount else None
+
+
+def _complete(
+    db: Connection, project_id: str, function_id: str, deployment_id: str, now: float
+) -> tuple[Deployment, Triggered]:
+    """Return a deployment whose upload is complete now."""
+    deployment = _deployment(db, project_id, function_id, deployment_id)
+    return deployment, _emit_of(db, project_id, function_id, deployment_id, "create", deployment, now)
+
+
+def _emit_of(
+    db: Connection, project_id: str, function_id: str, deployment_id: str, action: str, payload: Any, now: float
+) -> Triggered:
+    return emit(db, project_id, [("functions", function_id), ("deployments", deployment_id)], action, payload, now)
+
+
 def _activate(db: Connection, project_id: str, function_id: str, schedule: str, deployment_id: str, now: float) -> None:
     values = (deployment_id, next_time(schedule, now), int(now), project_id, function_id)
     db.execute(SQL["activate_deployment"], values)
 
 
-def _build_anew(db: Connection, deployment_seq: int, now: float) -> None:
+def build_anew(db: Connection, deployment_seq: int, now: float) -> None:
+    """Have a deployment wait for its build again."""
     db.execute(SQL["empty_build"], (deployment_seq,))
     db.execute(SQL["set_waits"], (True, int(now), deployment_seq))
 

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 FUNCTION: Final = 16
-DEPLOYMENT: Final = 12
+DEPLOYMENT: Final = 14
 EXECUTION: Final = 17
 """Columns of the parts ``function``, ``deployment`` and ``execution``."""
 BUILD_STATUS: Final = 9
@@ -81,7 +81,7 @@ def function(row: Sequence[Any]) -> Function:
 
 def deployment(row: Sequence[Any], stdout: str = "", stderr: str = "") -> Deployment:
     """Return the deployment at the head of a row, with its build's log if given."""
-    build_id, status, start, end = row[8:12]
+    build_id, status, start, end, chunks_total, chunks_uploaded = row[8:DEPLOYMENT]
     return Deployment(
         id=row[0],
         created_at=row[1],
@@ -94,8 +94,10 @@ def deployment(row: Sequence[Any], stdout: str = "", stderr: str = "") -> Deploy
         status=status or "processing",
         build_stdout=stdout or "",
         build_stderr=stderr or "",
-        build_time=end - start if end else 0.0,
+        build_time=end - start if end else 0,
         digest=row[7],
+        chunks_total=chunks_total,
+        chunks_uploaded=chunks_uploaded,
     )
 
 
@@ -133,11 +135,11 @@ def execution(row: Sequence[Any]) -> Execution:
         status_code=row[7],
         response=row[8],
         stderr=row[9],
-        time=row[10],
+        time=row[10] or 0,  # a whole number is written as one (spec, section 0.2)
         deployment_id=row[11],
         stdout=row[12],
         response_type=row[13],
         layer=row[14],
         cold=row[15] == 1,
-        queued=row[16],
+        queued=row[16] or 0,
     )

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, Literal
-
-import msgspec
+from typing import Any, Final, Literal
 
 from nbfunctions.errors import DeploymentNotFound, ExecutionNotFound, FunctionNotFound, ProjectNotFound
 from nbfunctions.executor.executor import Outcome
@@ -27,8 +26,21 @@ from nbfunctions.models import (
     Key,
     Project,
 )
-from nbfunctions.server.store.protocol import Active, BuildClaim, DueSchedule, ExecutionClaim, Page, finished
-from nbfunctions.server.store.sqlite import changes, database, lists, rows
+from nbfunctions.server.store.protocol import (
+    Acceptance,
+    Active,
+    BuildClaim,
+    DueSchedule,
+    ExecutionChange,
+    ExecutionClaim,
+    Idempotency,
+    OnChange,
+    Page,
+    UsageCount,
+)
+from nbfunctions.server.store.sqlite import changes, database, execution_changes, lists, rows
+from nbfunctions.server.store.sqlite.emit import Triggered
+from nbfunctions.server.store.sqlite.execution_changes import Ended
 from nbfunctions.server.store.sqlite.sql import SQL
 from nbfunctions.server.store.sqlite.writer import Writer
 
@@ -55,8 +67,15 @@ class SqliteStore:
     _deleting: asyncio.Task[None]
     """Deletes what executions were left of deleted functions."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, event_depth: int = 5) -> None:
+        """``event_depth`` is how many executions may follow one from another by events."""
         self._data_dir = data_dir
+        self._event_depth = event_depth
+        self._listeners: list[OnChange] = []
+
+    def listen(self, on_change: OnChange) -> None:
+        """Have ``on_change`` called for every change of an execution that this store has committed."""
+        self._listeners.append(on_change)
 
     async def open(self) -> None:
         """Make or migrate the database; raises :class:`~nbfunctions.errors.SettingInvalid` when it can't be used."""
@@ -95,6 +114,14 @@ class SqliteStore:
         """Return all projects, oldest first."""
         return [rows.project(row) for row in self._db.execute(SQL["list_projects"]).fetchall()]
 
+    async def get_token_secret(self, project_id: str) -> str:
+        """Raises ``ProjectNotFound``."""
+        row = self._db.execute(SQL["get_token_secret"], (project_id,)).fetchone()
+        if row is None:
+            raise ProjectNotFound
+        secret: str = row[0]
+        return secret
+
     async def create_key(self, key: Key, secret_hash: str) -> Key:
         """Raises ``ProjectNotFound``."""
         await self._writer.write(changes.create_key, key, secret_hash)
@@ -118,7 +145,7 @@ class SqliteStore:
 
     async def create_function(self, project_id: str, function: Function) -> Function:
         """Raises ``ProjectNotFound``, ``FunctionAlreadyExists``."""
-        await self._writer.write(changes.create_function, project_id, function)
+        self._announce_triggered(await self._writer.write(changes.create_function, project_id, function))
         return function
 
     async def get_function(self, project_id: str, function_id: str) -> Function:
@@ -149,15 +176,24 @@ class SqliteStore:
 
     async def update_function(self, project_id: str, function: Function, now: float) -> Function:
         """Raises ``FunctionNotFound``."""
-        return await self._writer.write(changes.update_function, project_id, function, now)
+        updated, triggered = await self._writer.write(changes.update_function, project_id, function, now)
+        self._announce_triggered(triggered)
+        return updated
 
     async def activate_deployment(self, project_id: str, function_id: str, deployment_id: str, now: float) -> Function:
         """Raises ``FunctionNotFound``, ``DeploymentNotFound``, ``BuildNotFound``, ``BuildNotReady``."""
-        return await self._writer.write(changes.activate_deployment, project_id, function_id, deployment_id, now)
+        activated, triggered = await self._writer.write(
+            changes.activate_deployment, project_id, function_id, deployment_id, now
+        )
+        self._announce_triggered(triggered)
+        return activated
 
-    async def delete_function(self, project_id: str, function_id: str) -> list[str]:
+    async def delete_function(self, project_id: str, function_id: str, now: float) -> list[str]:
         """Return the digests that no deployment uses any more. Raises ``FunctionNotFound``."""
-        digests, left = await self._writer.write(changes.delete_function, project_id, function_id, PIECE)
+        digests, left, triggered = await self._writer.write(
+            changes.delete_function, project_id, function_id, PIECE, now
+        )
+        self._announce_triggered(triggered)
         if left and self._deleting.done():
             self._deleting = asyncio.create_task(self._delete_leftovers())
         return digests
@@ -173,15 +209,31 @@ class SqliteStore:
 
     async def create_deployment(self, project_id: str, deployment: Deployment) -> Deployment:
         """Raises ``FunctionNotFound``."""
-        return await self._writer.write(changes.create_deployment, project_id, deployment, durable=True)
+        created, triggered = await self._writer.write(changes.create_deployment, project_id, deployment, durable=True)
+        self._announce_triggered(triggered)
+        return created
+
+    async def begin_upload(self, project_id: str, deployment: Deployment) -> Deployment:
+        """Raises ``FunctionNotFound``, ``DeploymentNotFound``."""
+        return await self._writer.write(changes.begin_upload, project_id, deployment)
+
+    async def note_chunks(
+        self, project_id: str, function_id: str, deployment_id: str, *, uploaded: int, total: int, now: float
+    ) -> Deployment:
+        """Raises ``FunctionNotFound``, ``DeploymentNotFound``."""
+        return await self._writer.write(
+            changes.note_chunks, project_id, function_id, deployment_id, uploaded, total, now
+        )
 
     async def complete_deployment(
         self, project_id: str, function_id: str, deployment_id: str, *, digest: str, size: int, now: float
     ) -> Deployment:
         """Raises ``FunctionNotFound``, ``DeploymentNotFound``."""
-        return await self._writer.write(
+        completed, triggered = await self._writer.write(
             changes.complete_deployment, project_id, function_id, deployment_id, digest, size, now, durable=True
         )
+        self._announce_triggered(triggered)
+        return completed
 
     async def expire_uploads(self, older_than: float) -> list[str]:
         """Return the ids of the deployments whose upload was given up."""
@@ -200,13 +252,19 @@ class SqliteStore:
             self._lists, lists.list_deployments, self._lists_db, project_id, function_id, page
         )
 
-    async def delete_deployment(self, project_id: str, function_id: str, deployment_id: str) -> list[str]:
+    async def delete_deployment(self, project_id: str, function_id: str, deployment_id: str, now: float) -> list[str]:
         """Return the digests that no deployment uses any more. Raises ``DeploymentNotFound``."""
-        return await self._writer.write(changes.delete_deployment, project_id, function_id, deployment_id)
+        digests, triggered = await self._writer.write(
+            changes.delete_deployment, project_id, function_id, deployment_id, now
+        )
+        self._announce_triggered(triggered)
+        return digests
 
     async def claim_build(self, owner: str, lease_until: float, now: float) -> BuildClaim | None:
         """Take the oldest deployment that waits for its build, or whose builder's lease ran out."""
-        return await self._writer.write(changes.claim_build, owner, lease_until, now)
+        claim, triggered = await self._writer.write(changes.claim_build, owner, lease_until, now)
+        self._announce_triggered(triggered)
+        return claim
 
     async def append_build_log(self, build_id: str, owner: str, stdout: str, stderr: str) -> bool:
         """Return whether the build is still this owner's."""
@@ -222,110 +280,108 @@ class SqliteStore:
         self, project_id: str, function_id: str, deployment_id: str, build_id: str, now: float
     ) -> None:
         """Raises ``FunctionNotFound``, ``DeploymentNotFound``, ``BuildNotFound``, ``BuildInProgress``."""
-        await self._writer.write(
+        triggered = await self._writer.write(
             changes.retry_build, project_id, function_id, deployment_id, build_id, now, durable=True
         )
+        self._announce_triggered(triggered)
 
     # -- executions -------------------------------------------------------------------------------------
 
     async def create_execution(
         self,
-        project_id: str,
-        execution: Execution,
+        accepted: Acceptance,
         *,
-        data: str,
-        user_id: str = "",
-        event: str = "",
-        event_data: str = "",
-        now: float,
         owner: str | None = None,
         lease_until: float = 0.0,
+        idempotency: Idempotency | None = None,
     ) -> Execution:
-        """Raises ``FunctionNotFound``."""
-        status: Literal["waiting", "processing"] = "waiting" if owner is None else "processing"
-        values = changes.execution_values(
-            project_id,
-            execution,
-            status,
-            now,
-            data=data,
-            user_id=user_id,
-            event=event,
-            event_data=event_data,
-            owner=owner or "",
-            lease_until=lease_until,
+        """Raises ``FunctionNotFound``, ``ExecutionAlreadyExists``."""
+        execution, triggered = await self._writer.write(
+            execution_changes.create_execution,
+            accepted,
+            owner or "",
+            lease_until,
+            idempotency,
+            durable=owner is None,
+            brief=True,
         )
-        await self._writer.write(changes.create_execution, values, durable=owner is None, brief=True)
-        return execution if execution.status == status else msgspec.structs.replace(execution, status=status)
+        if execution.id == accepted.execution.id:
+            self._announce(accepted.project_id, execution, "create", is_event=not accepted.synchronous)
+        self._announce_triggered(triggered)
+        return execution
 
-    async def record_execution(
-        self,
-        project_id: str,
-        execution: Execution,
-        outcome: Outcome,
-        *,
-        data: str,
-        user_id: str = "",
-        now: float,
-        ended: float,
-    ) -> Execution:
+    async def record_execution(self, accepted: Acceptance, outcome: Outcome, *, ended: float) -> Execution:
         """Raises ``FunctionNotFound``."""
-        updated_at = int(ended)
-        values = (
-            execution.id,
-            now,
-            execution.created_at,
-            updated_at,
-            rows.encode(execution.read),
-            execution.trigger,
-            execution.deployment_id,
-            user_id,
-            data,
-            *rows.outcome_values(outcome),
-            project_id,
-            execution.function_id,
+        return self._announce_ended(
+            await self._writer.write(
+                execution_changes.record_execution, accepted, outcome, ended, brief=_is_small(outcome)
+            )
         )
-        await self._writer.write(changes.record_execution, values, brief=_is_small(outcome))
-        return finished(execution, outcome, updated_at)
 
     async def claim_executions(
         self, owner: str, limit: int, concurrency: int, lease_until: float, now: float
     ) -> list[ExecutionClaim]:
         """Take up to ``limit`` waiting executions, oldest first."""
-        return await self._writer.write(changes.claim_executions, owner, limit, concurrency, lease_until, now)
+        claims = await self._writer.write(
+            execution_changes.claim_executions, owner, limit, concurrency, lease_until, now
+        )
+        for claim in claims:
+            self._announce(claim.accepted.project_id, claim.accepted.execution, "update")
+        return claims
 
     async def release_execution(self, execution_id: str, owner: str, now: float) -> bool:
         """Return whether it was this owner's."""
-        return await self._writer.write(changes.release_execution, execution_id, owner, now)
+        return await self._writer.write(execution_changes.release_execution, execution_id, owner, now)
 
     async def renew_leases(self, owner: str, lease_until: float) -> None:
         """Prolong the leases of what this owner works on."""
-        await self._writer.write(changes.renew_leases, owner, lease_until)
+        await self._writer.write(execution_changes.renew_leases, owner, lease_until)
 
     async def expire_leases(self, now: float) -> int:
         """End what a dead owner left; return how many rows changed. An infinite ``now`` expires every lease."""
-        return await self._writer.write(changes.expire_leases, now)
+        changed, expired = await self._writer.write(execution_changes.expire_leases, now, self._event_depth)
+        for ended in expired:
+            self._announce_ended(ended)
+        return changed
 
     async def finish_execution(self, execution_id: str, owner: str, outcome: Outcome, now: float) -> Execution | None:
         """Return None when the execution is not this owner's any more."""
-        updated_at = int(now)
-        found = await self._writer.write(
-            changes.finish_execution,
-            (*rows.outcome_values(outcome), updated_at, owner, execution_id),
+        ended = await self._writer.write(
+            execution_changes.finish_execution,
+            execution_id,
+            owner,
+            outcome,
+            now,
+            self._event_depth,
             brief=_is_small(outcome),
         )
-        if found is None:
-            return None
-        created_at, read, function_id, trigger, deployment_id = found
-        execution = Execution(
-            id=execution_id,
-            created_at=created_at,
-            read=rows.texts(read),
-            function_id=function_id,
-            trigger=trigger,
-            deployment_id=deployment_id,
+        return None if ended is None else self._announce_ended(ended)
+
+    async def cancel_execution(
+        self, project_id: str, function_id: str, execution_id: str, reason: str, now: float
+    ) -> Execution:
+        """Raises ``FunctionNotFound``, ``ExecutionNotFound``, ``ExecutionEnded``."""
+        return self._announce_ended(
+            await self._writer.write(
+                execution_changes.cancel_execution,
+                project_id,
+                function_id,
+                execution_id,
+                reason,
+                now,
+                self._event_depth,
+            )
         )
-        return finished(execution, outcome, updated_at)
+
+    async def delete_execution(self, project_id: str, function_id: str, execution_id: str) -> None:
+        """Raises ``FunctionNotFound``, ``ExecutionNotFound``, ``ExecutionInProgress``."""
+        deleted = await self._writer.write(execution_changes.delete_execution, project_id, function_id, execution_id)
+        self._announce(project_id, deleted, "delete")
+
+    async def count_waiting(self) -> int:
+        """Return how many executions wait for a claim."""
+        waiting: int = self._db.execute(SQL["count_waiting"]).fetchone()[0]
+        return waiting
 
     async def get_execution(self, project_id: str, function_id: str, execution_id: str) -> Execution:
         """Raises ``ExecutionNotFound``."""
@@ -345,9 +401,37 @@ class SqliteStore:
     async def delete_executions(self, older_than: float) -> int:
         """Delete finished executions created before; return how many."""
         deleted = 0
-        while piece := await self._writer.write(changes.delete_executions, older_than, PIECE):
+        while piece := await self._writer.write(execution_changes.delete_executions, older_than, PIECE):
             deleted += piece
         return deleted
+
+    async def delete_idempotency_keys(self, now: float) -> None:
+        """Delete those that count no more."""
+        await self._writer.write(execution_changes.delete_idempotency_keys, now)
+
+    # -- events and usage -------------------------------------------------------------------------------
+
+    async def emit_event(self, project_id: str, event: str, payload: Any, user_id: str, now: float) -> int:
+        """Raises ``ProjectNotFound``."""
+        triggered = await self._writer.write(
+            execution_changes.emit_event, project_id, event, payload, user_id, now, durable=True
+        )
+        self._announce_triggered(triggered)
+        return len(triggered)
+
+    async def add_usage(self, counts: Sequence[UsageCount]) -> None:
+        """Add to the counts of functions that are there."""
+        await self._writer.write(execution_changes.add_usage, counts)
+
+    async def get_usage(self, project_id: str, function_id: str, since: int) -> list[UsageCount]:
+        """Raises ``FunctionNotFound``."""
+        await self.get_function(project_id, function_id)
+        found = self._db.execute(SQL["get_usage"], (project_id, function_id, since)).fetchall()
+        return [UsageCount(project_id, function_id, *row) for row in found]
+
+    async def delete_usage(self, older_than: int) -> None:
+        """Delete counts of half hours that began before."""
+        await self._writer.write(execution_changes.delete_usage, older_than)
 
     # -- schedules --------------------------------------------------------------------------------------
 
@@ -361,12 +445,36 @@ class SqliteStore:
         earliest: int = self._db.execute(SQL["next_schedule"]).fetchone()[0]
         return earliest
 
-    async def fire_schedule(self, due: DueSchedule, execution: Execution | None, next_tick: int, now: float) -> bool:
+    async def fire_schedule(self, due: DueSchedule, accepted: Acceptance | None, next_tick: int, now: float) -> bool:
         """Return whether the tick was still there."""
-        values = None
-        if execution is not None:
-            values = changes.execution_values(due.project_id, execution, "waiting", now)
-        return await self._writer.write(changes.fire_schedule, due, values, next_tick, now, durable=True)
+        fired = await self._writer.write(execution_changes.fire_schedule, due, accepted, next_tick, now, durable=True)
+        if fired and accepted is not None:
+            self._announce(accepted.project_id, accepted.execution, "create")
+        return fired
+
+    # -- saying what has changed ------------------------------------------------------------------------
+
+    def _announce(
+        self,
+        project_id: str,
+        execution: Execution,
+        action: Literal["create", "update", "delete"],
+        *,
+        is_event: bool = False,
+    ) -> None:
+        change = ExecutionChange(project_id=project_id, execution=execution, action=action, is_event=is_event)
+        for on_change in self._listeners:
+            on_change(change)
+
+    def _announce_ended(self, ended: Ended) -> Execution:
+        action: Literal["create", "update"] = "create" if ended.synchronous else "update"
+        self._announce(ended.project_id, ended.execution, action, is_event=True)
+        self._announce_triggered(ended.triggered)
+        return ended.execution
+
+    def _announce_triggered(self, triggered: Triggered) -> None:
+        for accepted in triggered:
+            self._announce(accepted.project_id, accepted.execution, "create")
 
 
 def _is_small(outcome: Outcome) -> bool:

@@ -16,6 +16,7 @@ SELECT DISTINCT f.project_id, e.value, f.seq FROM functions f, json_each(f.event
 
 ALTER TABLE deployments ADD COLUMN chunks_total INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE deployments ADD COLUMN chunks_uploaded INTEGER NOT NULL DEFAULT 1;
+CREATE INDEX deployments_by_id ON deployments (id);
 CREATE INDEX deployments_uploading ON deployments (created_at) WHERE digest = '';
 
 ALTER TABLE executions ADD COLUMN depth INTEGER NOT NULL DEFAULT 0;

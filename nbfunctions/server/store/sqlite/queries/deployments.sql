@@ -1,15 +1,16 @@
 -- part: deployment
 d.id, d.created_at, d.updated_at, f.id, d.entrypoint, d.size, d.activate, d.digest,
-b.id, b.status, b.start_time, b.end_time
+b.id, b.status, b.start_time, b.end_time, d.chunks_total, d.chunks_uploaded
 
 -- part: with_builds
 FROM deployments d JOIN functions f ON f.seq = d.function_seq LEFT JOIN builds b ON b.deployment_seq = d.seq
 
 -- name: create_deployment
 INSERT INTO deployments (
-    function_seq, id, created_at, updated_at, entrypoint, size, activate, digest, waits, words
+    function_seq, id, created_at, updated_at, entrypoint, size, activate, digest, waits, words, chunks_total,
+    chunks_uploaded
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (function_seq, id) DO NOTHING;
 
 -- name: get_deployment
@@ -19,7 +20,17 @@ SELECT {deployment}, b.stdout, b.stderr {with_builds} WHERE f.project_id = ? AND
 SELECT d.seq, d.activate, d.digest, b.id, b.status {with_builds} WHERE d.function_seq = ? AND d.id = ?;
 
 -- name: complete_deployment
-UPDATE deployments SET digest = ?, size = ?, updated_at = ?, waits = 1 WHERE seq = ?;
+UPDATE deployments
+SET digest = ?, size = ?, updated_at = ?, waits = 1, chunks_uploaded = chunks_total WHERE seq = ?;
+
+-- name: note_chunks
+UPDATE deployments SET chunks_uploaded = ?, chunks_total = ?, updated_at = ? WHERE seq = ?;
+
+-- name: is_elsewhere
+SELECT EXISTS (
+    SELECT 1 FROM deployments d JOIN functions f ON f.seq = d.function_seq
+    WHERE d.id = ? AND f.project_id = ? AND f.seq != ?
+);
 
 -- name: clear_activate
 UPDATE deployments SET activate = 0, updated_at = ? WHERE function_seq = ? AND seq != ? AND activate = 1;

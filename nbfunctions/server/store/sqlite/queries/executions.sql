@@ -5,17 +5,17 @@ e.deployment_id, e.stdout, e.response_type, e.layer, e.cold, e.queued
 -- name: create_execution
 INSERT INTO executions (
     function_seq, id, created, created_at, updated_at, read, "trigger", status, deployment_id, owner, lease_until,
-    user_id, event, data, event_data
+    user_id, event, data, event_data, depth, synchronous
 )
-SELECT seq, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM functions WHERE project_id = ? AND id = ?;
+SELECT seq, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM functions WHERE project_id = ? AND id = ?;
 
 -- name: record_execution
 INSERT INTO executions (
     function_seq, id, created, created_at, updated_at, read, "trigger", deployment_id, user_id, data,
     status, status_code, response, response_type, stdout, stderr, layer, time, queued, cold,
-    owner, lease_until, event, event_data
+    owner, lease_until, event, event_data, synchronous
 )
-SELECT seq, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, '', ''
+SELECT seq, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, '', '', 1
 FROM functions WHERE project_id = ? AND id = ?;
 
 -- name: functions_with_waiting
@@ -44,7 +44,7 @@ WHERE status = 'processing' AND owner = ? AND id = ?;
 
 -- name: claimed_executions
 SELECT {function}, {deployment}, {execution},
-    b.output, f.project_id, e.data, e.user_id, e.event, e.event_data, e.created
+    b.output, f.project_id, e.created, e.data, e.user_id, e.event, e.event_data, e.depth, e.synchronous
 FROM executions e
 JOIN functions f ON f.seq = e.function_seq
 LEFT JOIN deployments d ON d.function_seq = e.function_seq AND d.id = e.deployment_id
@@ -56,7 +56,22 @@ UPDATE executions
 SET status = ?, status_code = ?, response = ?, response_type = ?, stdout = ?, stderr = ?, layer = ?, time = ?,
     queued = ?, cold = ?, updated_at = ?, owner = '', lease_until = 0
 WHERE status = 'processing' AND owner = ? AND id = ? AND function_seq IN (SELECT seq FROM functions)
-RETURNING created_at, read, (SELECT f.id FROM functions f WHERE f.seq = function_seq), "trigger", deployment_id;
+RETURNING function_seq, created_at, read, "trigger", deployment_id, user_id, depth, synchronous;
+
+-- name: function_of
+SELECT project_id, id FROM functions WHERE seq = ?;
+
+-- name: fail_execution
+UPDATE executions SET status_code = ?, layer = 'platform', stderr = ? WHERE seq = last_insert_rowid();
+
+-- name: cancel_execution
+UPDATE executions
+SET status = 'failed', status_code = 500, layer = 'cancelled', stderr = ?, time = max(0, ? - created), updated_at = ?,
+    owner = '', lease_until = 0
+WHERE function_seq = ? AND id = ? AND status IN ('waiting', 'processing') RETURNING seq;
+
+-- name: delete_execution
+DELETE FROM executions WHERE function_seq = ? AND id = ? AND status IN ('completed', 'failed');
 
 -- name: renew_executions
 UPDATE executions SET lease_until = ? WHERE status = 'processing' AND owner = ?;
@@ -66,7 +81,26 @@ UPDATE executions INDEXED BY executions_processing
 SET status = 'failed', status_code = 500, layer = 'platform', stderr = ?,
     time = max(0, coalesce(?, lease_until) - created), updated_at = CAST(coalesce(?, lease_until) AS INTEGER),
     owner = '', lease_until = 0
-WHERE status = 'processing' AND lease_until < ?;
+WHERE status = 'processing' AND lease_until < ? RETURNING seq;
+
+-- name: ended_executions
+SELECT {execution}, f.project_id, e.user_id, e.depth, e.synchronous
+FROM executions e JOIN functions f ON f.seq = e.function_seq
+WHERE e.seq IN (SELECT value FROM json_each(?)) ORDER BY e.seq;
+
+-- name: count_waiting
+SELECT count(*) FROM executions WHERE status = 'waiting';
+
+-- name: find_idempotency_key
+SELECT k.digest, e.seq FROM idempotency_keys k JOIN executions e ON e.function_seq = k.function_seq AND e.id = k.execution_id
+WHERE k.function_seq = ? AND k.caller = ? AND k.key = ? AND k.created >= ?;
+
+-- name: keep_idempotency_key
+INSERT OR REPLACE INTO idempotency_keys (function_seq, caller, key, digest, execution_id, created)
+VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: delete_idempotency_keys
+DELETE FROM idempotency_keys WHERE created < ?;
 
 -- name: get_execution
 SELECT {execution} FROM executions e JOIN functions f ON f.seq = e.function_seq

@@ -1,5 +1,9 @@
 -- name: create_project
-INSERT INTO projects (id, name, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
+INSERT INTO projects (id, name, created_at, token_secret) VALUES (?, ?, ?, lower(hex(randomblob(32))))
+ON CONFLICT DO NOTHING;
+
+-- name: get_token_secret
+SELECT token_secret FROM projects WHERE id = ?;
 
 -- name: get_project
 SELECT id, name, created_at FROM projects WHERE id = ?;
