@@ -70,7 +70,7 @@ OUTSIDE: Final = {
     "floor": {"msgspec", "platformdirs", "jupyter_core"},
     "runtimes": set(),
     "executor": {"msgspec", "packaging", "uv"},
-    "server": {"cronsim", "httptools", "jwt", "msgspec", "starlette", "uvicorn", "uvloop"},
+    "server": {"cronsim", "httptools", "jwt", "msgspec", "starlette", "uvicorn", "uvloop", "websockets"},
     "notebook": {"IPython", "httpx", "jupyter_core", "msgspec", "packaging", "pandas"},
     "command line": set(),
 }

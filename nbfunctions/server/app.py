@@ -22,6 +22,7 @@ from nbfunctions.server.params import check
 from nbfunctions.server.permissions import PUBLIC, demand
 from nbfunctions.server.routes import Endpoint, endpoints
 from nbfunctions.server.server import Server
+from nbfunctions.server.websocket import WebSockets
 from nbfunctions.server.wire import Answer, Parameters, answer, compressed, headers_of, query_of, read, refusal
 
 __all__ = ["App", "Routes"]
@@ -37,13 +38,15 @@ class App:
 
     def __init__(self, server: Server) -> None:
         self._origins = Origins(server.settings)
+        self._websockets = WebSockets(server, self._origins, BASE + "/realtime")
         self._routes = Routes(
             (one.method, BASE + one.path, _Wrapper(server, one, self._origins)) for one in endpoints(server)
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
+        """Answer one request, or serve one WebSocket."""
+        if scope["type"] == "websocket":
+            await self._websockets(scope, receive, send)
             return
         if scope["method"] == "OPTIONS":
             await self._preflight(scope)(scope, receive, send)

@@ -36,6 +36,9 @@ from nbfunctions.settings import MEMORY_LEAST
 
 __all__ = ["Endpoint", "endpoints"]
 
+HEADER_LIMIT = 262_144
+"""Characters of a header that the action itself reads more closely."""
+
 
 class Endpoint(msgspec.Struct, frozen=True):
     """One row of the table. The action's docstring says what the route does."""
@@ -86,8 +89,8 @@ def endpoints(server: Server) -> tuple[Endpoint, ...]:
     ordered_page = (*page, Param("orderType", one_of("ASC", "DESC"), default="ASC", key="order"))
     archive = (Param("entrypoint", text(1028), required=True), Param("activate", FLAG_TEXT, default=False))
     chunk = (
-        Param("Content-Range", text(200), default="", key="content_range"),
-        Param("X-Appwrite-ID", text(200), default="", key="upload_id"),
+        Param("Content-Range", text(HEADER_LIMIT), default="", key="content_range"),
+        Param("X-Appwrite-ID", text(HEADER_LIMIT), default="", key="upload_id"),
     )
     call = (
         Param("data", text(8192), default=""),

@@ -25,6 +25,7 @@ __all__ = [
     "Parameters",
     "answer",
     "compressed",
+    "encoded",
     "headers_of",
     "query_of",
     "read",
@@ -218,9 +219,14 @@ def answer(status: int, record: Any, response_format: str = "") -> Answer:
     if record is None:
         # The Python SDKs read the header of every answer, of an empty one too (spec, section 1).
         return Answer(status, b"", [(b"content-type", b"text/html; charset=UTF-8")])
+    return Answer(status, encoded(record, response_format), [JSON_TYPE])
+
+
+def encoded(record: Any, response_format: str = "") -> bytes:
+    """Return a record as JSON in one line, as the client's generation reads it."""
     if response_format and _version(response_format) <= (0, 14, 0):
         record = _of_0_14(msgspec.to_builtins(record))
-    return Answer(status, _encode(record), [JSON_TYPE])
+    return _encode(record)
 
 
 def refusal(error: ApiError) -> Answer:
