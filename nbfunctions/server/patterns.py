@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -90,14 +91,20 @@ def names(resources: Sequence[tuple[str, str]], action: str, attribute: str = ""
 
     ``resources`` are one to three kinds and ids, outermost first; ids may hold dots. ``action`` may be empty.
     """
+    ids = [id_ for _, id_ in resources]
+    return tuple(shape.format(*ids) for shape in _shapes(tuple(kind for kind, _ in resources), action, attribute))
+
+
+@functools.lru_cache(256)
+def _shapes(kinds: tuple[str, ...], action: str, attribute: str) -> tuple[str, ...]:
+    """Return those patterns with numbered places for ids: every execution asks for the same few."""
     ends = [f".{action}"] if action else []
     if action and attribute:
         # The attribute comes first, but for an event of an outermost resource.
-        ends.insert(len(resources) == 1, f".{action}.{attribute}")
-    shapes = [(len(resources), end) for end in ends] + [(depth, "") for depth in range(len(resources), 0, -1)]
+        ends.insert(len(kinds) == 1, f".{action}.{attribute}")
+    shapes = [(len(kinds), end) for end in ends] + [(depth, "") for depth in range(len(kinds), 0, -1)]
     return tuple(
-        ".".join(f"{kind}.{'*' if star else id_}" for (kind, id_), star in zip(resources[:depth], starred, strict=True))
-        + end
+        ".".join(f"{kinds[place]}.{'*' if star else f'{{{place}}}'}" for place, star in enumerate(starred)) + end
         for depth, end in shapes
         for starred in STARRED[depth]
     )
