@@ -49,8 +49,13 @@ class Range(msgspec.Struct, frozen=True):
 
     @property
     def total(self) -> int:
-        """How many chunks as long as this one the whole has; of a last one nobody knows more than that it is one."""
-        return 1 if self.end >= self.size - 1 else -(-self.size // self.length)
+        """How many chunks as long as this one the whole has; the last one, which is shorter, knows of one more at most."""
+        return 1 + (self.start > 0) if self.is_last else -(-self.size // self.length)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it ends where the whole ends."""
+        return self.end >= self.size - 1
 
     @property
     def length(self) -> int:
@@ -98,6 +103,8 @@ async def create(
     if upload_id:
         if not is_id(upload_id):
             raise GeneralArgumentInvalid(f"Invalid X-Appwrite-ID: {UID.message}")
+        if chunk.is_last:  # it continues something (spec, section 5.3)
+            await server.store.get_deployment(caller.project_id, function_id, upload_id)
         deployment = msgspec.structs.replace(deployment, id=upload_id)
     return await _chunk(server, caller, deployment, chunk, file)
 

@@ -270,7 +270,7 @@ def test_a_wish_to_upgrade_is_ignored(api: httpx.Client, server: Serving, upgrad
     chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
     lines = [
         "PUT /v1/functions/f HTTP/1.1",
-        "Host: x",
+        "Host: localhost",
         "Connection: Upgrade, HTTP2-Settings",
         f"Upgrade: {upgrade}",
         "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
@@ -292,7 +292,7 @@ def test_a_wish_to_upgrade_is_ignored(api: httpx.Client, server: Serving, upgrad
 
 def test_a_hundred_headers_of_one_name_are_handled(api: httpx.Client, server: Serving) -> None:
     lines = b"".join(b"X-Appwrite-Key: wrong\r\nX-Appwrite-Project: default\r\n" for _ in range(100))
-    answer = raw(server.port, b"GET /v1/functions HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n")
+    answer = raw(server.port, b"GET /v1/functions HTTP/1.1\r\nHost: localhost\r\n" + lines + b"\r\n")
     assert answer.startswith(b"HTTP/1.1 401 ")
 
 
@@ -307,21 +307,21 @@ def test_a_hundred_headers_of_one_name_are_handled(api: httpx.Client, server: Se
         b"GET\r\n\r\n",
         b"GET /v1/functions\r\n\r\n",
         b"GET /v1/functions HTTP/9.9\r\n\r\n",
-        b"get /v1/functions HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /v1/\xff HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET v1/functions HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET http://[::1/v1/functions HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET * HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"get /v1/functions HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /v1/\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET v1/functions HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http://[::1/v1/functions HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"CONNECT example.org:443 HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET /v1/functions HTTP/1.1\r\nno colon\r\n\r\n",
         b"GET /v1/functions HTTP/1.1\r\n: empty\r\n\r\n",
-        b"GET /v1/functions HTTP/1.1\r\nHost: x\r\nX-A: \0\r\n\r\n",
-        b"POST /v1/functions HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"POST /v1/functions HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
-        b"POST /v1/functions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
-        b"POST /v1/functions HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST /v1/functions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
-        b"POST /v1/functions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 20 + b"\r\n",
+        b"GET /v1/functions HTTP/1.1\r\nHost: localhost\r\nX-A: \0\r\n\r\n",
+        b"POST /v1/functions HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /v1/functions HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+        b"POST /v1/functions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+        b"POST /v1/functions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/functions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+        b"POST /v1/functions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 20 + b"\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 100 + b"\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
@@ -334,8 +334,8 @@ def test_what_is_no_http_is_refused_at_once(server: Serving, garbage: bytes) -> 
 
 
 def test_requests_one_behind_the_other_are_all_answered(server: Serving) -> None:
-    one = b"GET /v1/health/version HTTP/1.1\r\nHost: x\r\n\r\n"
-    last = b"GET /v1/health/version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    one = b"GET /v1/health/version HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    last = b"GET /v1/health/version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(one * 20 + last)
         received = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -346,7 +346,7 @@ def test_old_http_is_answered(server: Serving) -> None:
     assert raw(server.port, b"GET /v1/health/version HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
 
 
-@pytest.mark.parametrize("begun", [b"GET /v1/", b"GET /v1/functions HTTP/1.1\r\nHost: x\r\nX-A: "])
+@pytest.mark.parametrize("begun", [b"GET /v1/", b"GET /v1/functions HTTP/1.1\r\nHost: localhost\r\nX-A: "])
 @pytest.mark.parametrize("more", [b"x" * 10_000, b"\r\nX-B: " + b"x" * 10_000])
 def test_a_head_without_end_is_cut_off(server: Serving, begun: bytes, more: bytes) -> None:
     before = memory(server.process.pid)
@@ -368,7 +368,7 @@ def memory(pid: int) -> int:
 
 def head_of_upload(server: Serving, length: int) -> bytes:
     return (
-        f"POST /v1/functions/f/deployments HTTP/1.1\r\nHost: x\r\nX-Appwrite-Project: {server.project}\r\n"
+        f"POST /v1/functions/f/deployments HTTP/1.1\r\nHost: localhost\r\nX-Appwrite-Project: {server.project}\r\n"
         f"X-Appwrite-Key: {server.key}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
         f"Content-Length: {length}\r\n\r\n"
     ).encode()

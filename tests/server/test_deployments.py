@@ -46,6 +46,8 @@ FIELDS = [
     "buildStderr",
     "buildTime",
     "digest",
+    "chunksTotal",
+    "chunksUploaded",
 ]
 PATH = "/functions/f/deployments"
 TOO_LARGE = "File size not allowed"
@@ -433,9 +435,26 @@ def test_a_chunk_of_another_size_is_refused(api: httpx.Client) -> None:
     assert shown["digest"] == hashlib.sha256(LARGE).hexdigest()
 
 
-@pytest.mark.parametrize("upload_id", ["nothing", "../../etc", "x" * 5000, "'; --", "é"])
-def test_a_chunk_of_nothing_is_not_found(api: httpx.Client, server: Serving, upload_id: str) -> None:
-    headers = {b"Content-Range": b"bytes 5-9/10", b"X-Appwrite-ID": upload_id.encode()}
+@pytest.mark.parametrize("upload_id", ["../../etc", "x" * 5000, "'; --", "é", "_a", "unique()"])
+def test_an_upload_has_no_odd_id(api: httpx.Client, server: Serving, upload_id: str) -> None:
+    headers = {b"Content-Range": b"bytes 0-4/10", b"X-Appwrite-ID": upload_id.encode()}
+    fields, files = {"entrypoint": "main.py"}, {"code": ("c.gz", b"12345")}
+    message = refused(api.post(PATH, data=fields, files=files, headers=headers), 400, "general_argument_invalid")
+    assert message.startswith("Invalid X-Appwrite-ID: UID must contain at most 36 chars.")
+    assert given(api.get(PATH))["total"] == 0
+    assert leftovers(server.data_dir) == []
+
+
+def test_an_unknown_id_begins_an_upload_of_that_id(api: httpx.Client) -> None:
+    chunks = pieces(LARGE, 10_000)
+    shown = [given(send(api, piece, "mine"), 201) for piece in (chunks[1], chunks[0], chunks[1], chunks[2])]
+    assert {one["$id"] for one in shown} == {"mine"}
+    assert [(one["chunksUploaded"], one["chunksTotal"]) for one in shown] == [(1, 3), (2, 3), (2, 3), (3, 3)]
+    assert wait_for_build(api, shown[-1])["digest"] == hashlib.sha256(LARGE).hexdigest()
+
+
+def test_a_last_chunk_of_nothing_is_not_found(api: httpx.Client, server: Serving) -> None:
+    headers = {"Content-Range": "bytes 5-9/10", "X-Appwrite-ID": "nothing"}
     fields, files = {"entrypoint": "main.py"}, {"code": ("c.gz", b"12345")}
     refused(api.post(PATH, data=fields, files=files, headers=headers), 404, "deployment_not_found")
     assert given(api.get(PATH))["total"] == 0

@@ -493,7 +493,7 @@ def test_a_deleted_function_is_gone_with_all_it_had(api: httpx.Client, server: S
         ("PUT", "/functions/f/deployments/d"),
         ("POST", "/functions/f/deployments/d/builds"),
         ("GET", "/functions/f/deployments/d/builds/b"),
-        ("DELETE", "/functions/f/executions/e"),
+        ("PATCH", "/functions/f/executions/e"),
         ("GET", "/functions/f/nothing"),
         ("GET", "/functions/f/executions/e/more"),
         ("GET", "/functions%0A"),

@@ -93,7 +93,7 @@ async def running(data_dir: Path, clock: Clock) -> AsyncIterator[Place]:
         project, key = await first_access(server.store, data_dir)
         transport = httpx.ASGITransport(App(server))
         headers = {"X-Appwrite-Project": project, "X-Appwrite-Key": key}
-        async with httpx.AsyncClient(transport=transport, base_url="http://here/v1", headers=headers) as api:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost/v1", headers=headers) as api:
             yield Place(server, clock, api)
 
 

@@ -210,8 +210,8 @@ def test_requests_at_the_moment_of_the_end_are_answered_or_cut_but_never_wrong(t
     "begun",
     [
         b"",
-        b"GET /v1/functions HTTP/1.1\r\nHost: x\r\n",
-        b"POST /v1/functions HTTP/1.1\r\nHost: x\r\nX-Appwrite-Project: default\r\nX-Appwrite-Key: KEY\r\n"
+        b"GET /v1/functions HTTP/1.1\r\nHost: localhost\r\n",
+        b"POST /v1/functions HTTP/1.1\r\nHost: localhost\r\nX-Appwrite-Project: default\r\nX-Appwrite-Key: KEY\r\n"
         b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
     ],
 )
