@@ -49,7 +49,7 @@ class Range(msgspec.Struct, frozen=True):
 
     @property
     def total(self) -> int:
-        """How many chunks as long as this one the whole has; the last one, which is shorter, knows of one more at most."""
+        """How many chunks as long as this one the whole has; the last, which is shorter, knows of one more at most."""
         return 1 + (self.start > 0) if self.is_last else -(-self.size // self.length)
 
     @property

@@ -62,9 +62,8 @@ async def create(
 
 def _idempotency(caller: Caller, key: str, data: str, asynchronous: bool) -> Idempotency:
     asked = f"{'asynchronous' if asynchronous else 'synchronous'} {data}"
-    return Idempotency(
-        caller="key" if caller.is_key else caller.user_id, key=key, digest=hashlib.sha256(asked.encode()).hexdigest()
-    )
+    who = f"user:{caller.user_id}" if caller.user_id else caller.label
+    return Idempotency(caller=who, key=key, digest=hashlib.sha256(asked.encode()).hexdigest())
 
 
 async def list_(server: Server, caller: Caller, function_id: str, **page: Any) -> ExecutionList:
