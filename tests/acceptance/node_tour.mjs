@@ -175,6 +175,19 @@ async function deployLarge(id) {
   assert.deepEqual([done.status, done.response], ['completed', digest], done.stderr);
 }
 
+/** A server may act for a user: what the user's token lets it do and no more, though it has a key as well. */
+async function actFor(user, id) {
+  const json = { 'content-type': 'application/json' };
+  const { jwt } = await client(project, key).call('post', `/users/${user}/jwts`, json, { duration: 60 });
+  const theirs = new sdk.Functions(client(project, key).setJWT(jwt));
+  const done = await theirs.createExecution(id, 'Ada', false);
+  assert.deepEqual([done.status, done.$read], ['completed', [`user:${user}`]], done.stderr);
+  const listed = await theirs.listExecutions(id);
+  assert.deepEqual([listed.total, ids(listed.executions)], [1, [done.$id]]);
+  assert.equal((await functions.listExecutions(id)).total, 3);
+  await refused(401, 'general_unauthorized_scope', () => theirs.get(id));
+}
+
 async function remove(id, otherId, deploymentIds) {
   for (const deploymentId of deploymentIds) {
     assert.equal(await functions.deleteDeployment(id, deploymentId), '');
@@ -193,6 +206,7 @@ await listFunctions(id, otherId);
 await updateFunction(id);
 const deploymentIds = await deploy(id);
 await execute(id, deploymentIds[1]);
+await actFor('ada', id);
 await deployLarge(otherId);
 await remove(id, otherId, deploymentIds);
 const wrong = new sdk.Functions(client(project, 'wrong'));

@@ -14,19 +14,19 @@ from typing import Final
 import pytest
 
 from nbfunctions.archive import pack
-from tests.serving import ROOT, RUNTIME, serving
+from tests.acceptance.test_sdks import HANDLER, INSTALLED
+from tests.server.asking import activate, client, create
+from tests.serving import RUNTIME, serving
 
 HERE: Final = Path(__file__).parent
-INSTALLED: Final = ROOT / ".cache" / "sdks"
-HANDLER: Final = b"""
-import os
+CALLER: Final = b"""
+import time
 
 def main(req, res):
-    names = ("APPWRITE_FUNCTION_ID", "APPWRITE_FUNCTION_DEPLOYMENT", "APPWRITE_FUNCTION_TRIGGER")
-    return res.json({
-        "message": f"{os.environ['GREETING']}, {req.payload}",
-        "environment": [req.env[name] for name in names],
-    })
+    if req.payload == "slow":
+        time.sleep(2)
+    user, jwt = req.env["APPWRITE_FUNCTION_USER_ID"], req.env["APPWRITE_FUNCTION_JWT"]
+    return res.json({"data": req.payload, "user": user, "jwt": jwt})
 """
 DIGEST: Final = b"""
 import hashlib
@@ -83,3 +83,15 @@ def test_the_official_node_sdk_creates_deploys_executes_lists_and_deletes(versio
     with serving(tmp_path / "data") as server:
         identity = (server.endpoint, server.project, server.key)
         toured("node_tour.mjs", sdk, *identity, RUNTIME, archive, large, digest, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("version", ["8.0.1", "9.0.2"])
+def test_users_execute_and_listen_by_the_official_web_sdk(version: str, tmp_path: Path) -> None:
+    sdk = installed("appwrite", version)
+    code = pack({"main.py": CALLER})
+    with serving(tmp_path / "data") as server:
+        with client(server) as api:
+            for function_id, execute in (("greet", ["role:member"]), ("cook", ["team:cooks/chef"]), ("closed", [])):
+                create(api, function_id, execute=execute)
+                activate(api, code, function_id)
+        toured("web_tour.mjs", sdk, server.endpoint, server.project, server.key, cwd=tmp_path)
