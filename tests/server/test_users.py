@@ -99,13 +99,15 @@ class Place:
 @contextlib.asynccontextmanager
 async def running(data_dir: Path, **settings: Any) -> AsyncIterator[Place]:
     clock = Clock()
-    # Nothing is executed here: the sandbox needn't prove itself.
-    async with Server(Settings(data_dir=data_dir, sandbox="none", **settings), clock=clock) as server:
-        project, key = await first_access(server.store, data_dir)
-        transport = httpx.ASGITransport(App(server))
-        headers = {"X-Appwrite-Project": project, "X-Appwrite-Key": key}
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost/v1", headers=headers) as api:
-            yield Place(server, api, clock)
+    server = Server(Settings(data_dir=data_dir, **settings), clock=clock)
+    # Nothing is executed here: the loops and the sandbox needn't start.
+    await server.store.open()
+    project, key = await first_access(server.store, data_dir)
+    transport = httpx.ASGITransport(App(server))
+    headers = {"X-Appwrite-Project": project, "X-Appwrite-Key": key}
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost/v1", headers=headers) as api:
+        yield Place(server, api, clock)
+    await server.store.close()
 
 
 @pytest.fixture
