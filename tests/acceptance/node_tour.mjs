@@ -165,6 +165,7 @@ async function deployLarge(id) {
   const deployment = await functions.createDeployment(id, 'main.py', file(large), true, (chunk) => sent.push(chunk));
   assert.deepEqual(ids(sent), Array(3).fill(deployment.$id));
   assert.deepEqual(sent.map((chunk) => chunk.sizeUploaded), [CHUNK, 2 * CHUNK, size + 1]);
+  assert.deepEqual(sent.map((chunk) => [chunk.chunksUploaded, chunk.chunksTotal]), [[1, 3], [2, 3], [3, 3]]);
   assert.equal(deployment.size, size);
   await built(id, deployment);
   const active = await functions.get(id);
