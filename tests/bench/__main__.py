@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from tests.bench.lists import walks
 from tests.bench.load import Measured, measure
 from tests.bench.peers import deployed_request, framework, post
 from tests.serving import clean_environment, serving
@@ -24,6 +25,8 @@ from tests.serving import clean_environment, serving
 ROUNDS: Final = 5
 SECONDS: Final = 3.0
 WARMING: Final = 1.0
+PAGE_LIMIT: Final = 10.0
+"""Milliseconds that a page may take."""
 
 LOADING: Final = """
 import time
@@ -65,7 +68,7 @@ def main() -> int:
     """Measure everything and print a table; return the exit status."""
     with tempfile.TemporaryDirectory(prefix="nbfunctions-bench-") as folder:
         place = Path(folder)
-        claims = [*throughput(place), *starting(place), loading(place), *deploying(place)]
+        claims = [*throughput(place), *listing(place), *starting(place), loading(place), *deploying(place)]
     print(f"Python {platform.python_version()}, {platform.machine()}, {ROUNDS} rounds of {SECONDS:g} s, medians\n")
     print("| what | nbfunctions | against | holds |")
     print("|---|---|---|---|")
@@ -108,6 +111,17 @@ def _compared(connections: int, own: list[Measured], theirs: list[Measured]) -> 
         "functions-framework: " + shown(theirs) + " (none of that)",
         ratio >= 1,
     )
+
+
+def listing(place: Path) -> list[Claim]:
+    """Milliseconds of a page of 25 at five places of long lists, beside a request that reads one row."""
+    claims = []
+    for walk in walks(place):
+        shown = ", ".join(f"{median:.1f}" for median in walk.medians)
+        what = f"a page of {walk.what}, at five places from first to last"
+        against = f"a request for one row takes {walk.bare:.1f} ms; must be under {PAGE_LIMIT:g} ms"
+        claims.append(Claim(what, f"{shown} ms", against, max(walk.medians) < PAGE_LIMIT))
+    return claims
 
 
 def starting(place: Path) -> list[Claim]:

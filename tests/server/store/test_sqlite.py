@@ -269,8 +269,10 @@ async def test_what_makes_a_promise_is_durable_and_the_rest_is_not(store: Sqlite
 def test_every_query_is_asked_somewhere() -> None:
     code = "".join(file.read_text() for file in PACKAGE.glob("*.py"))
     asked = {name for name in re.findall(r'"(\w+)"', code) if name in SQL}
-    paged = ("functions", "deployments", "executions", "found_executions")
-    asked |= {f"{kind}_{way}" for kind in paged for way in ("after", "before", "of_page")}
+    tables = ("functions", "deployments", "executions")
+    paged = (*tables, *(f"found_{table}" for table in tables), "own_executions")
+    asked |= {f"{kind}_{way}" for kind in paged for way in ("after", "before")}
+    asked |= {f"{table}_of_page" for table in tables}
     asked |= {f"count_{kind}" for kind in paged}
     assert set(SQL) <= asked
     assert set(re.findall(r'SQL\["(\w+)"\]', code)) <= set(SQL)

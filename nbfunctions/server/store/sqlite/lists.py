@@ -30,22 +30,24 @@ Row = tuple[Any, ...]
 
 def list_functions(db: Connection, project_id: str, page: Page) -> FunctionList:
     """Raises ``GeneralCursorNotFound``."""
-    scope = {"project_id": project_id, "needles": _needles(page)}
+    scope = {"project_id": project_id, **_needles(page)}
+    kind = "found_functions" if page.search else "functions"
     with _snapshot(db):
         cursor = _cursor(db, "Function", "find_function", page, (project_id, page.cursor))
-        found = _page(db, "functions", "functions", scope, page, page.order, cursor)
-        total = _count(db, "functions", scope)
+        found = _page(db, "functions", kind, scope, page, page.order, cursor)
+        total = _count(db, kind, scope)
     return FunctionList(total=total, functions=tuple(map(rows.function, found)))
 
 
 def list_deployments(db: Connection, project_id: str, function_id: str, page: Page) -> DeploymentList:
     """Raises ``GeneralCursorNotFound``."""
-    scope = {"project_id": project_id, "function_id": function_id, "needles": _needles(page)}
+    scope = {"project_id": project_id, "function_id": function_id, **_needles(page)}
+    kind = "found_deployments" if page.search else "deployments"
     with _snapshot(db):
         # The reference still uses the word that deployments had before.
         cursor = _cursor(db, "Tag", "find_deployment_cursor", page, (project_id, function_id, page.cursor))
-        found = _page(db, "deployments", "deployments", scope, page, page.order, cursor)
-        total = _count(db, "deployments", scope)
+        found = _page(db, "deployments", kind, scope, page, page.order, cursor)
+        total = _count(db, kind, scope)
     return DeploymentList(
         total=total, deployments=tuple(rows.deployment(row, *row[rows.DEPLOYMENT :]) for row in found)
     )
@@ -62,7 +64,7 @@ def list_executions(db: Connection, project_id: str, function_id: str, page: Pag
         "function_id": function_id,
         "read": None if reader is None else rows.encode((reader,)),
     }
-    kind = "executions"
+    kind = "executions" if reader is None else "own_executions"
     if page.search and not search.finds(page.search, search.searchable(function_id)):
         kind = "found_executions"
         scope |= _ids(search.words(page.search))
@@ -83,8 +85,14 @@ def _snapshot(db: Connection) -> Iterator[None]:
         db.execute("ROLLBACK")
 
 
-def _needles(page: Page) -> str | None:
-    return json.dumps(search.needles(page.search)) if page.search else None
+def _needles(page: Page) -> dict[str, str | None]:
+    """Return what the part ``matches`` looks for."""
+    needles = search.needles(page.search)
+    return {
+        "needle_0": needles[0] if needles else None,
+        "needle_1": needles[1] if needles[1:] else None,
+        "further": json.dumps(needles[2:]) if needles[2:] else None,
+    }
 
 
 def _ids(words: Sequence[str]) -> dict[str, str | None]:

@@ -2,6 +2,10 @@
 ALTER TABLE projects ADD COLUMN token_secret TEXT NOT NULL DEFAULT '';
 UPDATE projects SET token_secret = lower(hex(randomblob(32)));
 
+-- In the order in which lists go through them.
+CREATE INDEX functions_of_project ON functions (project_id);
+CREATE INDEX deployments_of_function ON deployments (function_seq);
+
 -- What functions listen to, to be found by the names of an event.
 CREATE TABLE listeners (
     project_id TEXT NOT NULL,

@@ -47,27 +47,37 @@ SELECT DISTINCT digest FROM deployments WHERE function_seq = ? AND digest != '';
 -- name: is_digest_used
 SELECT EXISTS (SELECT 1 FROM deployments WHERE digest = ?);
 
--- name: count_deployments
-SELECT count(*) FROM (
-    SELECT 1 FROM deployments
-    WHERE function_seq = (SELECT seq FROM functions WHERE project_id = :project_id AND id = :function_id) AND {matches}
-    LIMIT 5000
-);
-
 -- name: find_deployment_cursor
 SELECT d.seq FROM deployments d JOIN functions f ON f.seq = d.function_seq
 WHERE f.project_id = ? AND f.id = ? AND d.id = ?;
 
+-- name: count_deployments
+SELECT count(*) FROM (
+    SELECT 1 FROM deployments WHERE function_seq = (SELECT seq FROM functions WHERE project_id = :project_id AND id = :function_id) LIMIT 5000
+);
+
 -- name: deployments_after
-SELECT seq FROM deployments
-WHERE function_seq = (SELECT seq FROM functions WHERE project_id = :project_id AND id = :function_id)
-    AND seq > :bound AND {matches}
+SELECT seq FROM deployments WHERE function_seq = (SELECT seq FROM functions WHERE project_id = :project_id AND id = :function_id) AND seq > :bound
 ORDER BY seq LIMIT :limit OFFSET :offset;
 
 -- name: deployments_before
-SELECT seq FROM deployments
-WHERE function_seq = (SELECT seq FROM functions WHERE project_id = :project_id AND id = :function_id)
-    AND seq < :bound AND {matches}
+SELECT seq FROM deployments WHERE function_seq = (SELECT seq FROM functions WHERE project_id = :project_id AND id = :function_id) AND seq < :bound
+ORDER BY seq DESC LIMIT :limit OFFSET :offset;
+
+-- name: count_found_deployments
+SELECT count(*) FROM (
+    SELECT 1 FROM deployments WHERE function_seq = (SELECT seq FROM functions WHERE project_id = :project_id AND id = :function_id)
+    AND {matches} LIMIT 5000
+);
+
+-- name: found_deployments_after
+SELECT seq FROM deployments WHERE function_seq = (SELECT seq FROM functions WHERE project_id = :project_id AND id = :function_id) AND seq > :bound
+    AND {matches}
+ORDER BY seq LIMIT :limit OFFSET :offset;
+
+-- name: found_deployments_before
+SELECT seq FROM deployments WHERE function_seq = (SELECT seq FROM functions WHERE project_id = :project_id AND id = :function_id) AND seq < :bound
+    AND {matches}
 ORDER BY seq DESC LIMIT :limit OFFSET :offset;
 
 -- name: deployments_of_page

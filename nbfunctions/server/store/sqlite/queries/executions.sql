@@ -129,6 +129,11 @@ DELETE FROM deleted_functions WHERE seq = ?;
 -- part: of_function
 e.function_seq = (SELECT seq FROM functions WHERE project_id = :project_id AND id = :function_id)
 
+-- part: of_reader
+-- The last condition says that the index of readers is the right one.
+e.function_seq = (SELECT seq FROM functions WHERE project_id = :project_id AND id = :function_id)
+AND e.read = :read AND e.read != '[]'
+
 -- part: found
 e.seq IN (
     SELECT seq FROM executions
@@ -144,14 +149,25 @@ e.seq IN (
 SELECT e.seq FROM executions e WHERE {of_function} AND e.id = :cursor AND {visible};
 
 -- name: count_executions
-SELECT count(*) FROM (SELECT 1 FROM executions e WHERE {of_function} AND {visible} LIMIT 5000);
+SELECT count(*) FROM (SELECT 1 FROM executions e WHERE {of_function} LIMIT 5000);
 
 -- name: executions_after
-SELECT e.seq FROM executions e WHERE {of_function} AND e.seq > :bound AND {visible}
+SELECT e.seq FROM executions e WHERE {of_function} AND e.seq > :bound
 ORDER BY e.seq LIMIT :limit OFFSET :offset;
 
 -- name: executions_before
-SELECT e.seq FROM executions e WHERE {of_function} AND e.seq < :bound AND {visible}
+SELECT e.seq FROM executions e WHERE {of_function} AND e.seq < :bound
+ORDER BY e.seq DESC LIMIT :limit OFFSET :offset;
+
+-- name: count_own_executions
+SELECT count(*) FROM (SELECT 1 FROM executions e WHERE {of_reader} LIMIT 5000);
+
+-- name: own_executions_after
+SELECT e.seq FROM executions e WHERE {of_reader} AND e.seq > :bound
+ORDER BY e.seq LIMIT :limit OFFSET :offset;
+
+-- name: own_executions_before
+SELECT e.seq FROM executions e WHERE {of_reader} AND e.seq < :bound
 ORDER BY e.seq DESC LIMIT :limit OFFSET :offset;
 
 -- name: count_found_executions

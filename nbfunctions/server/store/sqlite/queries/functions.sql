@@ -39,14 +39,32 @@ UPDATE functions SET deployment = '' WHERE seq = ? AND deployment = ?;
 DELETE FROM functions WHERE seq = ?;
 
 -- name: count_functions
-SELECT count(*) FROM (SELECT 1 FROM functions WHERE project_id = :project_id AND {matches} LIMIT 5000);
+SELECT count(*) FROM (
+    SELECT 1 FROM functions WHERE project_id = :project_id LIMIT 5000
+);
 
 -- name: functions_after
-SELECT seq FROM functions WHERE project_id = :project_id AND seq > :bound AND {matches}
+SELECT seq FROM functions WHERE project_id = :project_id AND seq > :bound
 ORDER BY seq LIMIT :limit OFFSET :offset;
 
 -- name: functions_before
-SELECT seq FROM functions WHERE project_id = :project_id AND seq < :bound AND {matches}
+SELECT seq FROM functions WHERE project_id = :project_id AND seq < :bound
+ORDER BY seq DESC LIMIT :limit OFFSET :offset;
+
+-- name: count_found_functions
+SELECT count(*) FROM (
+    SELECT 1 FROM functions WHERE project_id = :project_id
+    AND {matches} LIMIT 5000
+);
+
+-- name: found_functions_after
+SELECT seq FROM functions WHERE project_id = :project_id AND seq > :bound
+    AND {matches}
+ORDER BY seq LIMIT :limit OFFSET :offset;
+
+-- name: found_functions_before
+SELECT seq FROM functions WHERE project_id = :project_id AND seq < :bound
+    AND {matches}
 ORDER BY seq DESC LIMIT :limit OFFSET :offset;
 
 -- name: functions_of_page
@@ -64,4 +82,8 @@ UPDATE functions SET schedule_previous = ?, schedule_next = ?, updated_at = ?
 WHERE project_id = ? AND id = ? AND schedule_next = ?;
 
 -- part: matches
-(:needles IS NULL OR EXISTS (SELECT 1 FROM json_each(:needles) WHERE instr(words, value) > 0))
+-- A parameter a word: for each row, json_each takes five times as long.
+(
+    instr(words, :needle_0) > 0 OR instr(words, :needle_1) > 0
+    OR :further IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(:further) WHERE instr(words, value) > 0)
+)
