@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from nbfunctions import errors
@@ -71,6 +72,57 @@ def test_executions_are_made_at_once_or_waited_for(client: Client, deployed: Dep
         time.sleep(0.02)
     assert waiting.json() == {"message": "Hi, Bob"}
     assert [e.id for e in client.executions.list("hello", limit=5).executions] == [waiting.id, done.id]
+
+
+def test_executions_are_asked_for_once_cancelled_and_deleted(client: Client, deployed: Deploy) -> None:
+    deployed("hello", vars={"GREETING": "Hi"})
+    first = client.executions.create("hello", "Ada", asynchronous=False, idempotency_key="one")
+    assert client.executions.create("hello", "Ada", asynchronous=False, idempotency_key="one") == first
+    with pytest.raises(errors.ExecutionAlreadyExists):
+        client.executions.create("hello", "Bob", asynchronous=False, idempotency_key="one")
+    with pytest.raises(errors.ExecutionEnded):
+        client.executions.cancel("hello", first.id)
+    client.executions.delete("hello", first.id)
+    with pytest.raises(errors.ExecutionNotFound):
+        client.executions.get("hello", first.id)
+
+
+def test_events_execute_and_usage_counts(client: Client, deployed: Deploy) -> None:
+    deployed("environment", events=["users.*.create"])
+    assert client.events.create("users.jane.create", {"name": "Jane"}) == Emitted(event="users.jane.create", executions=1)
+    assert client.events.create("users.jane.delete").executions == 0
+    with pytest.raises(errors.GeneralArgumentInvalid, match="one thing that happened"):
+        client.events.create("users.*.create")
+    for _ in range(200):
+        (execution,) = client.executions.list("environment").executions
+        if execution.status in ("completed", "failed"):
+            break
+        time.sleep(0.02)
+    assert (execution.status, execution.trigger) == ("completed", "event")
+    day = client.functions.usage("environment", "24h")
+    assert (len(day.executions), day.executions[-1].value + day.executions[-2].value) == (48, 1)
+
+
+def test_a_deployment_can_be_had_back(client: Client, deployed: Deploy) -> None:
+    deployed("hello")
+    deployment = client.functions.get("hello").deployment
+    archive = client.deployments.download("hello", deployment)
+    assert hashlib.sha256(archive).hexdigest() == client.deployments.get("hello", deployment).digest
+
+
+def test_tokens_are_made_for_users(client: Client, deployed: Deploy) -> None:
+    deployed("environment", execute=["team:t/owner"])
+    token = client.users.create_jwt("jane", duration=60, teams=["t/owner"])
+    answer = httpx.post(
+        f"{client.endpoint}/functions/environment/executions",
+        json={"async": False},
+        headers={"X-Appwrite-Project": client.project, "X-Appwrite-JWT": token},
+        trust_env=False,
+    )
+    assert (answer.status_code, answer.json()["$read"]) == (201, ["user:jane"])
+    assert answer.json()["$id"] in [one.id for one in client.executions.list("environment").executions]
+    with pytest.raises(errors.GeneralArgumentInvalid, match="between 1 and 86,400"):
+        client.users.create_jwt("jane", duration=0)
 
 
 def test_archives_above_a_chunk_are_announced_by_the_contracts_ranges() -> None:

@@ -42,6 +42,7 @@ ENDPOINTS = [
     ("GET", "/functions/f/executions", "execution.read"),
     ("GET", "/functions/f/executions/e", "execution.read"),
     ("POST", "/functions/f/deployments/d/builds/b", "functions.write"),
+    ("POST", "/users/u/jwts", "users.write"),
     ("GET", "/health", "health.read"),
 ]
 SCOPES = ["functions.read", "functions.write", "execution.read", "execution.write"]

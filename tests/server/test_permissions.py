@@ -126,6 +126,10 @@ def test_messages_name_who_asked() -> None:
     assert said(CALLERS["narrow-key"]) == "app.p@service.here (role: application) missing scope (users.write)"
 
 
+def test_nobodys_user_is_not_a_guest() -> None:
+    assert not permissions.may_read(CALLERS["guest"], ["user:", ""])
+
+
 def test_only_users_end() -> None:
     assert permissions.member("p", "jane", expires_at=7.5).expires_at == 7.5
     assert [caller.expires_at for caller in (permissions.guest("p"), CALLERS["key"], CALLERS["jane"])] == [0, 0, 0]

@@ -826,7 +826,7 @@ async def test_a_key_that_is_too_short_proves_nothing(trusting: Place, provider:
 async def test_keys_of_other_kinds_stand_beside(trusting: Place, provider: Provider) -> None:
     others = [
         {"kty": "oct", "k": "c2VjcmV0", "kid": "a"},
-        {**provider.published()[0], "use": "enc"},
+        {**provider.published()[0], "kid": "e", "use": "enc"},
         {**provider.published()[0], "alg": "RSA-OAEP"},
         {**provider.published()[0], "kid": "b", "alg": "RS512"},
         {"kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA", "kid": "c"},
@@ -835,7 +835,8 @@ async def test_keys_of_other_kinds_stand_beside(trusting: Place, provider: Provi
     body = json.dumps({"keys": [*others, *provider.published()]}).encode()
     provider.answer = lambda request: reply(request, body)
     assert await trusting.is_user(provider.sign())
-    assert await trusting.why_not(provider.sign(header={"kid": "b"})) == "Invalid token: Unknown key ID"
+    for kid in ("b", "e"):
+        assert await trusting.why_not(provider.sign(header={"kid": kid})) == "Invalid token: Unknown key ID"
 
 
 ISSUER = {"jwt_issuer": "https://id.example.org", "jwt_audience": "here"}
