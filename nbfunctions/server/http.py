@@ -215,6 +215,9 @@ class _WebSocket(WebSocketsSansIOProtocol):
 
     patience: _Patience
 
+    _has_failed = False
+    """Whether the client broke a rule; what it says is not read any more."""
+
     _rest = b""
     """What came before the handshake's answer: no client sends that, so it is looked at afterwards."""
 
@@ -277,22 +280,38 @@ class _WebSocket(WebSocketsSansIOProtocol):
         else:
             super().send_receive_event_to_app()
 
+    def data_received(self, data: bytes) -> None:
+        if not self._has_failed:
+            super().data_received(data)
+
     def handle_parser_exception(self) -> None:
-        if self.conn.close_sent is None:
+        """Say why it ends, and wait until the client has read it: a connection closed earlier would be reset."""
+        said = self.conn.close_sent
+        self._has_failed = True
+        if said is None:
             self.transport.abort()
-        else:
-            super().handle_parser_exception()
-            self.patience.begin(LEAVING)
+            return
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": said.code, "reason": said.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.write_eof()
+        self.close_sent = True
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(LEAVING, self.transport.close)
+        self.patience.begin(LEAVING)
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
         self.patience.begin(LEAVING)
 
     async def send(self, message: Any) -> None:
-        if self.transport.is_closing():
-            raise ClientDisconnected
         if message["type"] == "websocket.close":
             self.writable.set()  # who doesn't read is told so behind what it didn't read
+        await self.writable.wait()
+        if self.close_sent or self.transport.is_closing():
+            raise ClientDisconnected
+        if message["type"] == "websocket.close":
             self.patience.begin(self.close_timeout)
         await super().send(message)
         if message["type"] == "websocket.accept" and not self.transport.is_closing():

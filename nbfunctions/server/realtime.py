@@ -234,7 +234,7 @@ class Realtime:
         body = _Body(execution)
         for socket in found:
             ends = socket.caller.expires_at
-            if (ends and ends < now) or set(channels).isdisjoint(socket.channels):
+            if (ends and ends <= now) or set(channels).isdisjoint(socket.channels):
                 continue
             payload = msgspec.Raw(body.of(socket.response_format))
             socket.outbox.put(encoded({"type": "event", "data": {**data, "payload": payload}}))

@@ -188,11 +188,11 @@ def _user(caller: Caller) -> dict[str, Any] | None:
     return {"$id": caller.user_id} if caller.user_id else None
 
 
-def _listed(given: object) -> Iterable[str]:
+def _listed(given: Any) -> list[str]:
     """Return the texts of a parameter that should be a list."""
     if isinstance(given, dict):
         given = list(given.values())
-    return [one for one in given if one] if isinstance(given, list) else [given] if isinstance(given, str) else []
+    return [one for one in (given if isinstance(given, list) else [given]) if one]
 
 
 def _channels(given: Iterable[str], caller: Caller) -> tuple[str, ...]:
