@@ -7,7 +7,10 @@ once, by whoever holds its lease.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -75,25 +78,37 @@ class Dispatch:
         self._executor = executor
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
+        self._claiming: set[asyncio.Task[int]] = set()
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         """What runs each execution here."""
         self._cancelled: set[str] = set()
         """Executions that were cancelled and whose task has been told."""
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._ends: weakref.WeakValueDictionary[str, asyncio.Event] = weakref.WeakValueDictionary()
+        """Set when the execution ends: there as long as somebody waits for that."""
         self._can_record = True
 
     async def claim(self) -> None:
         """Take waiting executions and begin them, as many as there can be instances of each; then wait for more."""
-        settings = self._settings
-        room = settings.instances - len(self._running)
-        now = self._clock()
-        claims = await self._store.claim_executions(self.owner, room, settings.concurrency, now + LEASE, now)
-        for claim in claims:
-            task = asyncio.create_task(self._run_claim(claim))
-            self._running.add(task)
-            task.add_done_callback(self._on_end)
-        if len(claims) < room or room <= 0:
+        room = self._settings.instances - len(self._running)
+        # Whoever stops this loop leaves no execution claimed that nobody runs.
+        claiming = asyncio.create_task(self._claim(room))
+        self._claiming.add(claiming)
+        claiming.add_done_callback(self._claiming.discard)
+        if await asyncio.shield(claiming) < room or room <= 0:
             await self.wake.wait(LEASE)
+
+    async def _claim(self, room: int) -> int:
+        """Begin up to ``room`` executions; return how many."""
+        now = self._clock()
+        claims = await self._store.claim_executions(self.owner, room, self._settings.concurrency, now + LEASE, now)
+        for claim in claims:
+            execution_id = claim.accepted.execution.id
+            task = asyncio.create_task(self._run_claim(claim))
+            # Known before it has begun: it may be cancelled as soon as it is claimed.
+            self._tasks[execution_id] = task
+            self._running.add(task)
+            task.add_done_callback(functools.partial(self._on_end, execution_id))
+        return len(claims)
 
     async def renew(self) -> None:
         """Say that this owner lives; end what a dead one left."""
@@ -129,15 +144,15 @@ class Dispatch:
             rows.append(asyncio.ensure_future(accepting))
 
         timer = None
-        if idempotency is None and self._can_record:
-            timer = asyncio.get_running_loop().call_later(SHORT, accept)
-        else:
-            accept()
-            first = await rows[0]
-            if first.id != execution.id:
-                return await self._end_of(accepted.project_id, first)
         self._tasks[execution.id] = _current_task()
         try:
+            if idempotency is None and self._can_record:
+                timer = asyncio.get_running_loop().call_later(SHORT, accept)
+            else:
+                accept()
+                first = await rows[0]
+                if first.id != execution.id:
+                    return await self._end_of(accepted.project_id, function.id, first.id)
             outcome = await self._executor.run(self._call(accepted, function, deployment, output))
         except asyncio.CancelledError:
             if execution.id not in self._cancelled:
@@ -173,14 +188,16 @@ class Dispatch:
         self._can_record = True
         return recorded if recorded is not None else finished(execution, outcome, int(ended))
 
-    async def _end_of(self, project_id: str, execution: Execution) -> Execution:
+    async def _end_of(self, project_id: str, function_id: str, execution_id: str) -> Execution:
         """Return an execution that somebody else runs when it has ended."""
-        while execution.status in ("waiting", "processing"):
-            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.setdefault(execution.id, []).append(ended)
-            await asyncio.wait([ended], timeout=LOOK)
-            execution = await self._store.get_execution(project_id, execution.function_id, execution.id)
-        return execution
+        ended = self._ends.setdefault(execution_id, asyncio.Event())
+        while True:
+            execution = await self._store.get_execution(project_id, function_id, execution_id)
+            if execution.status not in ("waiting", "processing"):
+                return execution
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await ended.wait()
 
     def on_change(self, change: ExecutionChange) -> None:
         """Look for work when an execution waits, end the call of one that was cancelled, tell who waits for its end."""
@@ -191,18 +208,17 @@ class Dispatch:
         if execution.layer == "cancelled" and execution.id in self._tasks:
             self._cancelled.add(execution.id)
             self._tasks[execution.id].cancel()
-        if execution.id in self._waiters and execution.status != "processing":
-            for ended in self._waiters.pop(execution.id):
-                if not ended.done():
-                    ended.set_result(None)
+        if self._ends and execution.status != "processing" and (ended := self._ends.get(execution.id)) is not None:
+            ended.set()
 
     async def drain(self) -> None:
         """Wait for the executions that run."""
-        while self._running:
-            await asyncio.wait(self._running)
+        while under_way := self._running | self._claiming:
+            await asyncio.wait(under_way)
 
-    def _on_end(self, task: asyncio.Task[None]) -> None:
+    def _on_end(self, execution_id: str, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
+        self._forget(execution_id)
         self.wake()
 
     def _forget(self, execution_id: str) -> None:
@@ -210,18 +226,11 @@ class Dispatch:
         self._cancelled.discard(execution_id)
 
     async def _run_claim(self, claim: ExecutionClaim) -> None:
-        execution_id = claim.accepted.execution.id
-        self._tasks[execution_id] = _current_task()
         try:
             await self._finish(claim)
-        except asyncio.CancelledError:
-            if execution_id not in self._cancelled:
-                raise
         except Exception:
             # The row stays as it is while this server lives; the next start ends it as failed.
-            log.exception("execution %s could not be recorded", execution_id)
-        finally:
-            self._forget(execution_id)
+            log.exception("execution %s could not be recorded", claim.accepted.execution.id)
 
     async def _finish(self, claim: ExecutionClaim) -> None:
         execution = claim.accepted.execution

@@ -129,5 +129,5 @@ class Server:
         await self.store.delete_idempotency_keys(now)
         await self.usage.forget()
         for upload in await self.store.expire_uploads(now - UPLOAD_RETENTION):
-            await self.artifacts.forget_uploads(Upload(deployment_id=upload))
+            await self.artifacts.forget_uploads(Upload(*upload))
         await asyncio.sleep(CLEANING)

@@ -284,8 +284,9 @@ class Store(Protocol):
         """
         ...
 
-    async def expire_uploads(self, older_than: float) -> list[str]:
-        """Delete deployments whose upload was begun before and never completed; return their ids."""
+    async def expire_uploads(self, older_than: float) -> list[tuple[str, str, str]]:
+        """Delete deployments whose upload was begun before and never completed; return their project, function
+        and id."""
         ...
 
     async def begin_upload(self, project_id: str, deployment: Deployment) -> Deployment:

@@ -375,7 +375,7 @@ async def test_uploads_that_were_given_up_are_deleted(store: Store) -> None:
     await make_deployment(store, "old", digest="", created_at=int(NOW) - 10)
     await make_deployment(store, "young", digest="")
     await make_deployment(store, "complete", created_at=int(NOW) - 10)
-    assert await store.expire_uploads(NOW - 5) == ["old"]
+    assert await store.expire_uploads(NOW - 5) == [(PROJECT, "hello", "old")]
     assert await store.expire_uploads(NOW - 5) == []
     left = (await store.list_deployments(PROJECT, "hello", Page())).deployments
     assert [one.id for one in left] == ["young", "complete"]

@@ -190,9 +190,9 @@ def complete_deployment(
     return _complete(db, project_id, function_id, deployment_id, now)
 
 
-def expire_uploads(db: Connection, older_than: float) -> list[str]:
-    """Return the ids of the deleted deployments."""
-    return [deployment_id for (deployment_id,) in db.execute(SQL["expire_uploads"], (older_than,)).fetchall()]
+def expire_uploads(db: Connection, older_than: float) -> list[tuple[str, str, str]]:
+    """Return project, function and id of the deleted deployments."""
+    return db.execute(SQL["expire_uploads"], (older_than,)).fetchall()
 
 
 def delete_deployment(

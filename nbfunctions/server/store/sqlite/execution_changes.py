@@ -135,9 +135,13 @@ def claim_executions(
     return [_execution_claim(row) for row in db.execute(SQL["claimed_executions"], (taken,))]
 
 
-def release_execution(db: Connection, execution_id: str, owner: str, now: float) -> bool:
-    """Return whether it was this owner's."""
-    return db.execute(SQL["release_execution"], (int(now), owner, execution_id)).rowcount == 1
+def release_execution(db: Connection, execution_id: str, owner: str, now: float) -> tuple[str, Execution] | None:
+    """Return its project and the execution; None when it is not the owner's any more."""
+    found = db.execute(SQL["release_execution"], (int(now), owner, execution_id)).fetchone()
+    if found is None:
+        return None
+    row = db.execute(SQL["changed_executions"], (json.dumps(found),)).fetchone()
+    return row[rows.EXECUTION], rows.execution(row)
 
 
 def _execution_claim(row: tuple[Any, ...]) -> ExecutionClaim:
@@ -290,7 +294,7 @@ def _execution(db: Connection, project_id: str, function_id: str, execution_id: 
 
 def _ended_rows(db: Connection, seqs: Sequence[int], now: float | None, depth_limit: int) -> list[Ended]:
     """Return executions that have been ended where they stand."""
-    found = db.execute(SQL["ended_executions"], (json.dumps(seqs),)).fetchall() if seqs else []
+    found = db.execute(SQL["changed_executions"], (json.dumps(seqs),)).fetchall() if seqs else []
     ended = []
     for row in found:
         project_id, user_id, depth, synchronous = row[rows.EXECUTION :]

@@ -235,8 +235,8 @@ class SqliteStore:
         self._announce_triggered(triggered)
         return completed
 
-    async def expire_uploads(self, older_than: float) -> list[str]:
-        """Return the ids of the deployments whose upload was given up."""
+    async def expire_uploads(self, older_than: float) -> list[tuple[str, str, str]]:
+        """Return project, function and id of the deployments whose upload was given up."""
         return await self._writer.write(changes.expire_uploads, older_than)
 
     async def get_deployment(self, project_id: str, function_id: str, deployment_id: str) -> Deployment:
@@ -331,7 +331,10 @@ class SqliteStore:
 
     async def release_execution(self, execution_id: str, owner: str, now: float) -> bool:
         """Return whether it was this owner's."""
-        return await self._writer.write(execution_changes.release_execution, execution_id, owner, now)
+        released = await self._writer.write(execution_changes.release_execution, execution_id, owner, now)
+        if released is not None:
+            self._announce(*released, "update")
+        return released is not None
 
     async def renew_leases(self, owner: str, lease_until: float) -> None:
         """Prolong the leases of what this owner works on."""

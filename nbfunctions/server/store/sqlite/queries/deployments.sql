@@ -36,7 +36,9 @@ SELECT EXISTS (
 UPDATE deployments SET activate = 0, updated_at = ? WHERE function_seq = ? AND seq != ? AND activate = 1;
 
 -- name: expire_uploads
-DELETE FROM deployments WHERE digest = '' AND created_at < ? RETURNING id;
+DELETE FROM deployments WHERE digest = '' AND created_at < ?
+RETURNING (SELECT project_id FROM functions WHERE seq = function_seq),
+    (SELECT f.id FROM functions f WHERE f.seq = function_seq), id;
 
 -- name: delete_deployment
 DELETE FROM deployments WHERE seq = ?;

@@ -40,7 +40,7 @@ WHERE seq IN (SELECT value FROM json_each(?));
 
 -- name: release_execution
 UPDATE executions SET status = 'waiting', owner = '', lease_until = 0, updated_at = ?
-WHERE status = 'processing' AND owner = ? AND id = ?;
+WHERE status = 'processing' AND owner = ? AND id = ? AND function_seq IN (SELECT seq FROM functions) RETURNING seq;
 
 -- name: claimed_executions
 SELECT {function}, {deployment}, {execution},
@@ -83,7 +83,7 @@ SET status = 'failed', status_code = 500, layer = 'platform', stderr = ?,
     owner = '', lease_until = 0
 WHERE status = 'processing' AND lease_until < ? RETURNING seq;
 
--- name: ended_executions
+-- name: changed_executions
 SELECT {execution}, f.project_id, e.user_id, e.depth, e.synchronous
 FROM executions e JOIN functions f ON f.seq = e.function_seq
 WHERE e.seq IN (SELECT value FROM json_each(?)) ORDER BY e.seq;
