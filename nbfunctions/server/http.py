@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from typing import Any, Final
 
 import uvicorn
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -17,7 +19,13 @@ from websockets.protocol import State
 __all__ = ["HttpServer"]
 
 HEAD_LIMIT: Final = 256 * 1024
-"""Bytes of a request's first line and headers; what comes at once may be more."""
+"""Bytes of a request's first line and headers, or of what follows its last chunk; what comes at once may be more."""
+HEAD_TIME: Final = 60.0
+"""Seconds in which a head must have come, from its first byte on; in a new connection from the beginning."""
+BODY_TIME: Final = 120.0
+"""Seconds without a byte of a body that isn't complete."""
+REST_TIME: Final = 30.0
+"""Seconds that the rest of a body may take that was answered before it was complete."""
 BODY_HEADERS: Final = (b"content-length", b"transfer-encoding", b"connection")
 """What says how long a body is, and whether another request may follow."""
 MESSAGE_LIMIT: Final = 64_000
@@ -92,12 +100,16 @@ class _Patience:
             self.begin(LEAVING)
 
 
+_AUTHORITY_END: Final = re.compile(rb"[/?#]")
+
+
 class _Protocol(HttpToolsProtocol):
     """Writes what an answer brings in one turn of the loop at once: its head and its body, which come separately.
 
-    Reads no head without end, which the parser would keep in memory. Hands a WebSocket's connection over; ignores any
-    other wish to upgrade, as HTTP says, where the parser would take what follows for another protocol: Java's client
-    wishes so for HTTP/2 with every request.
+    Reads no head without end, which the parser would keep in memory, and waits for none without end; takes one ``Host``
+    only, and no header that comes after the body. Hands a WebSocket's connection over; ignores any other wish to
+    upgrade, as HTTP says, where the parser would take what follows for another protocol: Java's client wishes so for
+    HTTP/2 with every request.
     """
 
     patience: _Patience
@@ -105,7 +117,16 @@ class _Protocol(HttpToolsProtocol):
     _resuming = False
 
     _head: int | None = None
-    """Bytes of a head that has begun; None while none has."""
+    """Bytes of a head that has begun, or of what follows a chunk's size; None while neither has."""
+
+    _in_body = False
+    """Whether a head has come whose body isn't complete."""
+
+    _limit: asyncio.TimerHandle | None = None
+    """When what has begun must have ended."""
+
+    _seconds = 0.0
+    """How long it may take."""
 
     _is_websocket = False
     """Whether the head that was read last is a WebSocket's."""
@@ -113,9 +134,12 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.patience = _Patience(self.loop, transport)
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
+        self.flow = _Flow(self)
+        self._wait(HEAD_TIME)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.patience.end()
+        self._wait_no_more()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -125,6 +149,45 @@ class _Protocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self.patience.end()
         super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if not self.transport.is_closing():
+            self._leave()
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(msg)
+        self._leave()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
+            self._wait(REST_TIME)
+
+    def _leave(self) -> None:
+        """End the connection; a client that doesn't read what is on its way is not waited for."""
+        self._wait_no_more()
+        self.transport.close()
+        self.patience.begin(LEAVING)
+
+    def _wait(self, seconds: float) -> None:
+        self._wait_no_more()
+        self._seconds = seconds
+        self._limit = self.loop.call_later(seconds, self._waited)
+
+    def _wait_no_more(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+
+    def _waited(self) -> None:
+        if self._is_answering() and (self.flow.read_paused or not self._in_body):
+            self._wait(self._seconds)  # it is the server that takes its time
+        else:
+            self._leave()
+
+    def _is_answering(self) -> bool:
+        """Return whether the request whose head was read last has not been answered."""
+        return self.cycle is not None and not self.cycle.response_complete
 
     def shutdown(self) -> None:
         super().shutdown()
@@ -141,13 +204,22 @@ class _Protocol(HttpToolsProtocol):
                 self._hand_over(rest)
             else:
                 self._go_on(rest)
+            return
         except HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
+            return
         if self._head is not None:
             self._head += len(data)
             if self._head > HEAD_LIMIT:
-                self._head = None
                 self.send_400_response("The request's head is too large.")
+                return
+        if self._head is None and self._is_answering():
+            if self._in_body:
+                self._wait(BODY_TIME)
+            else:
+                self._wait_no_more()
+        elif self._limit is None or (self._seconds != HEAD_TIME and (self._head is not None or not self._in_body)):
+            self._wait(HEAD_TIME)
 
     def on_message_begin(self) -> None:
         if not self._resuming:
@@ -159,19 +231,40 @@ class _Protocol(HttpToolsProtocol):
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._resuming:
+        if not self._in_body:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if not self._resuming:
             self._head = None
+            self._see_host()
+            self._in_body = True
             self._is_websocket = self.parser.should_upgrade() and self._wishes_websocket()
             super().on_headers_complete()
         self._resuming = False
 
+    def on_chunk_header(self) -> None:
+        """Count what follows: the last chunk has no content, and headers behind it that nobody asked for."""
+        self._head = 0
+
+    def on_body(self, body: bytes) -> None:
+        self._head = None
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
+            self._head = None
+            self._in_body = False
             super().on_message_complete()
+
+    def _see_host(self) -> None:
+        """See that a head says once which host it asks; a target with a host of its own is believed (RFC 9112, 3.2)."""
+        hosts = [name for name, _ in self.headers].count(b"host")
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
+            raise ValueError("a request has one host")
+        if not self.url.startswith(b"/") and b"://" in self.url:
+            target = _AUTHORITY_END.split(self.url.partition(b"://")[2], maxsplit=1)[0]
+            self.headers[:] = [header for header in self.headers if header[0] != b"host"] + [(b"host", target)]
 
     def _should_upgrade(self) -> bool:
         return self._is_websocket
@@ -193,6 +286,7 @@ class _Protocol(HttpToolsProtocol):
         """Let the connection be a WebSocket's; ``rest`` came behind its head."""
         gathering: Any = self.transport
         transport = gathering.release()
+        self._wait_no_more()
         self.connections.discard(self)
         self.parser = None  # type: ignore[assignment]
         head = [b"GET ", self.url, b" HTTP/1.1\r\n", *(b"%b: %b\r\n" % header for header in self.headers), b"\r\n"]
@@ -208,6 +302,18 @@ class _Protocol(HttpToolsProtocol):
         self.parser = HttpRequestParser(self)
         self._resuming = True
         self.data_received(b"\r\n".join([method + b" / HTTP/1.1", *framing, b"", b""]) + rest)
+
+
+class _Flow(FlowControl):
+    """Reads nothing more while requests wait that have come: a client could fill the memory with them."""
+
+    def __init__(self, protocol: _Protocol) -> None:
+        super().__init__(protocol.transport)
+        self._protocol = protocol
+
+    def resume_reading(self) -> None:
+        if not self._protocol.pipeline:
+            super().resume_reading()
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
