@@ -15,15 +15,18 @@ from nbfunctions.errors import ApiError, ConnectionFailed, GeneralRouteNotFound
 from nbfunctions.models import (
     Deployment,
     DeploymentList,
+    Emitted,
     ErrorAnswer,
     Execution,
     ExecutionList,
     Function,
     FunctionList,
     RuntimeList,
+    UsageFunctions,
+    UsageRange,
 )
 
-__all__ = ["CHUNK", "Address", "Client", "Deployments", "Executions", "Functions", "Users"]
+__all__ = ["CHUNK", "Address", "Client", "Deployments", "Events", "Executions", "Functions", "Users"]
 
 CHUNK: Final = 5 * 1024 * 1024
 """Bytes of one part of a chunked upload (spec, section 5.2)."""
@@ -57,11 +60,16 @@ class Client:
             # A proxy of the environment can't reach this machine's own loopback.
             trust_env=not _is_loopback(self.endpoint),
             limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
-            headers={"X-SDK-Version": f"nbfunctions:python:{__version__}"},
+            headers={
+                "X-SDK-Version": f"nbfunctions:python:{__version__}",
+                # Within this machine, compressing takes longer than sending.
+                **({"Accept-Encoding": "identity"} if _is_loopback(self.endpoint) else {}),
+            },
         )
         self.functions = Functions(self)
         self.deployments = Deployments(self)
         self.executions = Executions(self)
+        self.events = Events(self)
         self.users = Users(self)
 
     def __repr__(self) -> str:
@@ -164,6 +172,8 @@ class Client:
 def _read(response: httpx.Response, answer: type[T], endpoint: str) -> T:
     if response.is_success and answer is type(None):
         return None
+    if response.is_success and answer is bytes:
+        return response.content  # type: ignore[return-value]
     is_json = response.headers.get("content-type", "").startswith("application/json")
     try:
         if response.is_success and is_json:
@@ -255,6 +265,12 @@ class Functions(_Part):
         """Return one function."""
         return self._client.request("GET", _path("functions", function_id), Function)
 
+    def usage(self, function_id: str, range: UsageRange = "30d") -> UsageFunctions:
+        """Return what a function did over a time: half hours of a day, days of a longer one (spec, section 2.7)."""
+        return self._client.request(
+            "GET", _path("functions", function_id, "usage"), UsageFunctions, query={"range": range}
+        )
+
     def update(
         self,
         function_id: str,
@@ -330,6 +346,11 @@ class Deployments(_Part):
         """Return one deployment."""
         return self._client.request("GET", _path("functions", function_id, "deployments", deployment_id), Deployment)
 
+    def download(self, function_id: str, deployment_id: str) -> bytes:
+        """Return the archive of a deployment as it was uploaded (an addition)."""
+        path = _path("functions", function_id, "deployments", deployment_id, "download")
+        return self._client.request("GET", path, bytes, timeout=120.0)
+
     def delete(self, function_id: str, deployment_id: str) -> None:
         """Delete a deployment and its build."""
         self._client.request("DELETE", _path("functions", function_id, "deployments", deployment_id), type(None))
@@ -344,12 +365,19 @@ class Executions(_Part):
     """``client.executions`` (spec, section 1, routes 13-15)."""
 
     def create(
-        self, function_id: str, data: str = "", asynchronous: bool = True, *, timeout: float | None = None
+        self,
+        function_id: str,
+        data: str = "",
+        asynchronous: bool = True,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str = "",
     ) -> Execution:
         """Execute a function; the default only asks for it and returns at once.
 
         ``timeout`` is how many seconds the answer of a synchronous one is waited for, the time to start an instance
         included. When they are over, :class:`~nbfunctions.errors.ConnectionFailed` is raised; the execution goes on.
+        The same request with the same ``idempotency_key`` is executed once within a day (an addition).
         """
         wait = None if asynchronous else EXECUTION_TIMEOUT if timeout is None else timeout
         return self._client.request(
@@ -357,6 +385,7 @@ class Executions(_Part):
             _path("functions", function_id, "executions"),
             Execution,
             body={"data": data, "async": asynchronous},
+            headers={"Idempotency-Key": idempotency_key} if idempotency_key else None,
             timeout=wait,
         )
 
@@ -376,6 +405,27 @@ class Executions(_Part):
     def get(self, function_id: str, execution_id: str) -> Execution:
         """Return one execution."""
         return self._client.request("GET", _path("functions", function_id, "executions", execution_id), Execution)
+
+    def cancel(self, function_id: str, execution_id: str) -> Execution:
+        """End an execution that waits or runs (an addition)."""
+        path = _path("functions", function_id, "executions", execution_id, "cancel")
+        return self._client.request("POST", path, Execution, body={})
+
+    def delete(self, function_id: str, execution_id: str) -> None:
+        """Delete the record of an execution that has ended (an addition)."""
+        self._client.request("DELETE", _path("functions", function_id, "executions", execution_id), type(None))
+
+
+class Events(_Part):
+    """``client.events``: an addition of this service."""
+
+    def create(self, event: str, payload: Mapping[str, Any] | None = None, *, user_id: str = "") -> Emitted:
+        """Say that something happened, as ``users.jane.create``, and trigger the functions that listen to it.
+
+        The key needs the scope ``events.write``.
+        """
+        body = {"event": event, "payload": dict(payload or {}), "userId": user_id}
+        return self._client.request("POST", "/events", Emitted, body=body)
 
 
 class Users(_Part):

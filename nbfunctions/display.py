@@ -223,6 +223,8 @@ def _facts(function: Function, deployed: Deployed | None, receipt: Receipt | Non
         facts.append(("variables", ", ".join(sorted(function.vars))))
     if function.execute:
         facts.append(("execute", ", ".join(function.execute)))
+    if function.events:
+        facts.append(("events", ", ".join(function.events)))
     if function.schedule:
         facts.append(("schedule", f"{function.schedule} (next {moment(function.schedule_next)})"))
     if function.memory:

@@ -282,6 +282,7 @@ def function(
     runtime: str | None = None,
     entrypoint: str | None = None,
     execute: str | Sequence[str] | None = None,
+    event: str | Sequence[str] | None = None,
     schedule: str | None = None,
     timeout: int | None = None,
     var: Mapping[str, str] | Sequence[str] | None = None,

@@ -20,9 +20,11 @@ __all__ = [
     "OUTPUT_LIMIT",
     "SCOPES",
     "TRIGGERS",
+    "USAGE_RANGES",
     "BuildStatus",
     "Deployment",
     "DeploymentList",
+    "Emitted",
     "ErrorAnswer",
     "Execution",
     "ExecutionList",
@@ -36,6 +38,9 @@ __all__ = [
     "Runtime",
     "RuntimeList",
     "Trigger",
+    "UsageFunctions",
+    "UsagePoint",
+    "UsageRange",
     "new_id",
 ]
 
@@ -44,9 +49,11 @@ ExecutionStatus = Literal["waiting", "processing", "completed", "failed"]
 Trigger = Literal["http", "schedule", "event"]
 Layer = Literal["", "start", "code", "limit", "platform", "cancelled"]
 ResponseType = Literal["text", "json", "dataframe", "bytes"]
+UsageRange = Literal["24h", "7d", "30d", "90d"]
 
 BUILD_STATUSES: Final[tuple[BuildStatus, ...]] = ("processing", "building", "ready", "failed")
 EXECUTION_STATUSES: Final[tuple[ExecutionStatus, ...]] = ("waiting", "processing", "completed", "failed")
+USAGE_RANGES: Final[tuple[UsageRange, ...]] = ("24h", "7d", "30d", "90d")
 TRIGGERS: Final[tuple[Trigger, ...]] = ("http", "schedule", "event")
 SCOPES: Final[tuple[str, ...]] = (
     "functions.read",
@@ -198,6 +205,31 @@ class RuntimeList(Record, kw_only=True, frozen=True):
 
     total: int
     runtimes: tuple[Runtime, ...]
+
+
+class UsagePoint(Record, kw_only=True, frozen=True):
+    """A count, and when its time began."""
+
+    value: int
+    date: int
+
+
+class UsageFunctions(Record, kw_only=True, frozen=True):
+    """What a function did, oldest first (spec, section 2.7)."""
+
+    range: UsageRange
+    executions: tuple[UsagePoint, ...] = field(name="functionsExecutions", default=())
+    failures: tuple[UsagePoint, ...] = field(name="functionsFailures", default=())
+    compute: tuple[UsagePoint, ...] = field(name="functionsCompute", default=())
+    """Milliseconds inside the runtime."""
+
+
+class Emitted(Record, kw_only=True, frozen=True):
+    """An event that was taken (an addition)."""
+
+    event: str
+    executions: int
+    """How many executions it triggered."""
 
 
 class ErrorAnswer(Record, kw_only=True, frozen=True):

@@ -59,6 +59,13 @@ TABLE: Final[tuple[Option, ...]] = (
         values="role",
         help="Who may execute it, as role:all or user:ID (repeatable); API keys always may.",
     ),
+    Option(
+        name="event",
+        metavar="PATTERN",
+        repeat=True,
+        setting=True,
+        help="Event that executes it, as users.*.create (repeatable); '' ends listening.",
+    ),
     Option(name="schedule", metavar="CRON", setting=True, help="Cron expression, in UTC; '' ends the schedule."),
     Option(
         name="timeout",
@@ -118,6 +125,7 @@ class Options:
     runtime: str | None = None
     entrypoint: str | None = None
     execute: tuple[str, ...] | None = None
+    events: tuple[str, ...] | None = None
     schedule: str | None = None
     timeout: int | None = None
     vars: Mapping[str, str] | None = None
@@ -135,7 +143,7 @@ class Options:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that were said."""
-        names = ("execute", "schedule", "timeout", "vars", "memory", "concurrency")
+        names = ("execute", "events", "schedule", "timeout", "vars", "memory", "concurrency")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @property
@@ -176,6 +184,7 @@ def options_from(name: str, given: Mapping[str, Any], environ: Mapping[str, str]
         runtime=given.get("runtime"),
         entrypoint=given.get("entrypoint"),
         execute=_texts(given.get("execute")),
+        events=_texts(given.get("event")),
         schedule=given.get("schedule"),
         timeout=_whole("timeout", given.get("timeout")),
         vars=_variables(given.get("var"), given.get("var_from"), environ),
@@ -194,8 +203,8 @@ def options_from(name: str, given: Mapping[str, Any], environ: Mapping[str, str]
 def _texts(value: str | Sequence[str] | None) -> tuple[str, ...] | None:
     if value is None:
         return None
-    roles = (value,) if isinstance(value, str) else tuple(value)
-    return tuple(role for role in roles if role)
+    texts = (value,) if isinstance(value, str) else tuple(value)
+    return tuple(text for text in texts if text)
 
 
 def _whole(name: str, value: Any) -> int | None:

@@ -44,7 +44,7 @@ def test_options_that_were_not_said_are_no_settings() -> None:
     assert options_from("hello", {}).settings == {}
     said = options_from("hello", {"timeout": 3, "schedule": "", "execute": ["role:all"]})
     assert said.settings == {"timeout": 3, "schedule": "", "execute": ("role:all",)}
-    assert {"execute", "schedule", "timeout", "var", "var_from", "memory", "concurrency"} == SETTINGS
+    assert {"execute", "event", "schedule", "timeout", "var", "var_from", "memory", "concurrency"} == SETTINGS
 
 
 def test_variables_come_from_pairs_mappings_and_the_environment() -> None:

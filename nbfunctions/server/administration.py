@@ -103,7 +103,8 @@ async def first_access(store: Store, data_dir: Path) -> tuple[str, str]:
     """Return the project ``default`` and a key with every scope; make them at a data directory's first start.
 
     The key's secret is kept beside the database for its owner alone (``default.key``, mode 0600), so that the next
-    start announces the same one; a key that was revoked, or whose file is gone, is replaced by a new one.
+    start announces the same one; a key that was revoked, that an older release made with fewer scopes, or whose file
+    is gone, is replaced by a new one.
     """
     with contextlib.suppress(ProjectAlreadyExists):
         await create_project(store, FIRST_PROJECT, "Default")
@@ -111,7 +112,7 @@ async def first_access(store: Store, data_dir: Path) -> tuple[str, str]:
     with contextlib.suppress(OSError, UnicodeDecodeError):
         secret = file.read_text().strip()
         key = await store.find_key(FIRST_PROJECT, hash_secret(secret))
-        if key is not None and not key.expires_at:
+        if key is not None and not key.expires_at and key.scopes == SCOPES:
             return FIRST_PROJECT, secret
     _, secret = await create_key(store, FIRST_PROJECT, "server", SCOPES)
     write_private(file, secret + "\n")

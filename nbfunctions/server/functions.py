@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from nbfunctions.models import Function, FunctionList, RuntimeList, new_id
+from nbfunctions.models import Function, FunctionList, RuntimeList, UsageFunctions, UsageRange, new_id
 from nbfunctions.server.artifacts import Upload
 from nbfunctions.server.permissions import Caller
 from nbfunctions.server.server import Server
 from nbfunctions.server.store.protocol import Page
-from nbfunctions.server.usage import Range, UsageFunctions
 
 __all__ = ["create", "delete", "get", "get_usage", "list_", "list_runtimes", "update", "update_deployment"]
 
@@ -38,7 +37,7 @@ async def get(server: Server, caller: Caller, function_id: str) -> Function:
     return await server.store.get_function(caller.project_id, function_id)
 
 
-async def get_usage(server: Server, caller: Caller, function_id: str, range: Range) -> UsageFunctions:
+async def get_usage(server: Server, caller: Caller, function_id: str, range: UsageRange) -> UsageFunctions:
     """Return how often a function was executed and failed, and how long that took, over a time."""
     await server.store.get_function(caller.project_id, function_id)
     return await server.usage.of(caller.project_id, function_id, range)

@@ -7,7 +7,18 @@ from typing import Any
 
 import msgspec
 
-from nbfunctions.models import Deployment, DeploymentList, Execution, ExecutionList, Function, FunctionList, RuntimeList
+from nbfunctions.models import (
+    USAGE_RANGES,
+    Deployment,
+    DeploymentList,
+    Emitted,
+    Execution,
+    ExecutionList,
+    Function,
+    FunctionList,
+    RuntimeList,
+    UsageFunctions,
+)
 from nbfunctions.server import deployments, events, executions, functions, health, stream, users
 from nbfunctions.server.params import (
     CRON,
@@ -31,7 +42,6 @@ from nbfunctions.server.params import (
 from nbfunctions.server.permissions import PUBLIC
 from nbfunctions.server.server import Server
 from nbfunctions.server.tokens import LIFE, LONGEST
-from nbfunctions.server.usage import RANGES, UsageFunctions
 from nbfunctions.settings import MEMORY_LEAST
 
 __all__ = ["Endpoint", "endpoints"]
@@ -102,7 +112,7 @@ def endpoints(server: Server) -> tuple[Endpoint, ...]:
         Param("payload", OBJECT, default={}),
         Param("userId", UID, default=""),
     )
-    range_ = Param("range", one_of(*RANGES, loose=True), default="30d")
+    range_ = Param("range", one_of(*USAGE_RANGES, loose=True), default="30d")
     token = (
         Param("userId", UID, required=True),
         Param("duration", between(1, LONGEST), default=LIFE),
@@ -150,7 +160,7 @@ def endpoints(server: Server) -> tuple[Endpoint, ...]:
             addition=True),
         row("DELETE", one_execution, executions.delete, run, params=(function_id, execution_id), status=204,
             addition=True),
-        row("POST", "/events", events.create, "events.write", events.Emitted, happened, status=201, addition=True),
+        row("POST", "/events", events.create, "events.write", Emitted, happened, status=201, addition=True),
         row("POST", "/users/{userId}/jwts", users.create_jwt, "users.write", users.Token, token,
             status=201, addition=True),
         row("GET", "/health", health.health, "health.read", health.Health),

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Literal, get_args
+from typing import Final
 
-import msgspec
-
+from nbfunctions.models import UsageFunctions, UsagePoint, UsageRange
 from nbfunctions.server.store.protocol import ExecutionChange, Store, UsageCount
 
-__all__ = ["RANGES", "Range", "Usage", "UsageFunctions", "UsagePoint"]
+__all__ = ["Usage"]
 
 HALF_HOUR: Final = 1800
 DAY: Final = 86_400
@@ -21,31 +20,13 @@ RETENTION: Final = 100 * DAY
 FLUSH: Final = 5.0
 """Seconds between two writes of counts."""
 
-Range = Literal["24h", "7d", "30d", "90d"]
-RANGES: Final[tuple[Range, ...]] = get_args(Range)
-SPANS: Final[dict[Range, tuple[int, int]]] = {
+SPANS: Final[dict[UsageRange, tuple[int, int]]] = {
     "24h": (48, HALF_HOUR),
     "7d": (7, DAY),
     "30d": (30, DAY),
     "90d": (90, DAY),
 }
 """Points of each range, and the seconds of one."""
-
-
-class UsagePoint(msgspec.Struct, frozen=True):
-    """A count, and when its time began in seconds since the epoch."""
-
-    value: int
-    date: int
-
-
-class UsageFunctions(msgspec.Struct, frozen=True):
-    """Counts of a function, oldest first; ``functionsCompute`` is in milliseconds (spec, section 2.7)."""
-
-    range: Range
-    executions: tuple[UsagePoint, ...] = msgspec.field(name="functionsExecutions")
-    failures: tuple[UsagePoint, ...] = msgspec.field(name="functionsFailures")
-    compute: tuple[UsagePoint, ...] = msgspec.field(name="functionsCompute")
 
 
 class Usage:
@@ -94,7 +75,7 @@ class Usage:
         """Delete counts that no range shows any more."""
         await self._store.delete_usage(int(self._clock()) - RETENTION)
 
-    async def of(self, project_id: str, function_id: str, range_: Range) -> UsageFunctions:
+    async def of(self, project_id: str, function_id: str, range_: UsageRange) -> UsageFunctions:
         """Return a function's counts up to now; raises ``FunctionNotFound``."""
         await self.flush()
         number, span = SPANS[range_]
@@ -106,5 +87,5 @@ class Usage:
             if at in sums:
                 for place, value in enumerate((count.executions, count.failures, count.compute * 1000)):
                     sums[at][place] += value
-        points = [tuple(UsagePoint(round(sums[date][place]), date) for date in dates) for place in range(3)]
-        return UsageFunctions(range_, *points)
+        points = [tuple(UsagePoint(value=round(sums[date][place]), date=date) for date in dates) for place in range(3)]
+        return UsageFunctions(range=range_, executions=points[0], failures=points[1], compute=points[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import threading
@@ -15,7 +16,7 @@ import pytest
 from nbfunctions import errors
 from nbfunctions.archive import pack
 from nbfunctions.client import CHUNK, Client, _chunks
-from nbfunctions.models import Deployment, Execution, Function
+from nbfunctions.models import Deployment, Emitted, Execution, Function
 from tests.notebook.conftest import packed, wait_for_build
 from tests.serving import RUNTIME
 
@@ -89,7 +90,9 @@ def test_executions_are_asked_for_once_cancelled_and_deleted(client: Client, dep
 
 def test_events_execute_and_usage_counts(client: Client, deployed: Deploy) -> None:
     deployed("environment", events=["users.*.create"])
-    assert client.events.create("users.jane.create", {"name": "Jane"}) == Emitted(event="users.jane.create", executions=1)
+    assert client.events.create("users.jane.create", {"name": "Jane"}) == Emitted(
+        event="users.jane.create", executions=1
+    )
     assert client.events.create("users.jane.delete").executions == 0
     with pytest.raises(errors.GeneralArgumentInvalid, match="one thing that happened"):
         client.events.create("users.*.create")

@@ -211,6 +211,7 @@ BAD_INPUT = [
     ("%%function hello --timeout 100000\ndef main(req, res): ...", "Invalid timeout: Value must be a valid range"),
     ("%%function hello --runtime cobol-85\ndef main(req, res): ...", "Invalid runtime: Value must be one of (python-"),
     ("%%function hello --schedule 'at noon'\ndef main(req, res): ...", "Invalid schedule: "),
+    ("%%function hello --event users\ndef main(req, res): ...", "Invalid events: "),
     ("%%function hello --execute role:everyone\ndef main(req, res): ...", "Invalid execute: "),
     ("%%function hello --var GREETING\ndef main(req, res): ...", "--var: expected K=V, found 'GREETING'"),
     ("%%function hello --var my-name=1\ndef main(req, res): ...", "--var: 'my-name' can't be the name of a variable"),
