@@ -51,9 +51,12 @@ class App:
         if scope["method"] == "OPTIONS":
             await self._preflight(scope)(scope, receive, send)
             return
-        found = self._routes.find(scope["method"], scope["path"])
+        # A slash that is written as %2F is no part of any path: it would make another one of it.
+        is_hidden = b"%2f" in scope.get("raw_path", b"").lower()
+        found = None if is_hidden else self._routes.find(scope["method"], scope["path"])
         if found is None:
-            await refusal(GeneralRouteNotFound()).with_headers(self._origins.headers({}))(scope, receive, send)
+            common = [*self._origins.headers(headers_of(scope)), (b"x-debug-speed", b"%.6f" % 0)]
+            await refusal(GeneralRouteNotFound()).with_headers(common)(scope, receive, send)
             return
         wrapper, scope["path_params"] = found
         await wrapper(scope, receive, send)
@@ -83,7 +86,7 @@ class Routes:
 
     def find(self, method: str, path: str) -> tuple[ASGIApp, dict[str, str]] | None:
         """Return the application and the path's parameters; a literal part wins over a parameter if it comes first."""
-        parts = path.rstrip("/").split("/")
+        parts = path.removesuffix("/").split("/")
         for pattern, app in self._by_length.get(("GET" if method == "HEAD" else method, len(parts)), ()):
             params: dict[str, str] = {}
             for wanted, part in zip(pattern, parts, strict=True):
@@ -124,8 +127,7 @@ class _Wrapper:
         common.append((b"x-debug-speed", b"%.6f" % (time.perf_counter() - began)))
         if isinstance(response, Answer):
             response = response.with_headers(common)
-            if "gzip" in headers.get("accept-encoding", ""):
-                response = await compressed(response)
+            response = await compressed(response, headers.get("accept-encoding", ""))
         else:
             response.raw_headers += common
         await response(scope, receive, send)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,10 +11,14 @@ import msgspec
 
 from nbfunctions.errors import GeneralRateLimitExceeded
 
-__all__ = ["Counted", "RateLimit", "client_address"]
+__all__ = ["Counted", "RateLimit", "client_address", "is_own"]
 
 ADDRESSES: Final = 100_000
 """Counters of one window; beyond it, all further callers share one."""
+ADDRESS_LENGTH: Final = 64
+"""Characters of an address: those of IPv6 may name an interface."""
+HOPS: Final = 32
+"""Addresses of ``X-Forwarded-For`` that are looked at."""
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -67,19 +72,37 @@ def client_address(peer: str, headers: Mapping[str, str]) -> str:
     """Return the address that a request comes from.
 
     ``X-Forwarded-For`` counts when this machine itself is the peer, as a reverse proxy is: the last address in it that
-    isn't this machine's. What stands before that may be anybody's invention.
+    isn't this machine's. What stands before that may be anybody's invention, and what is no address is nobody's.
     """
     forwarded = headers.get("x-forwarded-for")
-    if not forwarded or not _is_own(peer):
+    if not forwarded or not is_own(peer):
         return peer
-    for address in reversed([one.strip() for one in forwarded.split(",")]):
-        if address and not _is_own(address):
-            return address
+    for text in reversed(forwarded.rsplit(",", HOPS)):
+        found = _address(text)
+        if found is None:
+            return peer
+        if not found.is_loopback:
+            return str(found)
     return peer
 
 
-def _is_own(address: str) -> bool:
+def is_own(address: str) -> bool:
+    """Return whether it is an address of this machine's loopback."""
+    found = _address(address)
+    return found is not None and found.is_loopback
+
+
+_PORT: Final = re.compile(r"\[([^\[\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+", re.ASCII)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a text is, one of IPv4 also in its form for IPv6; a port beside it is ignored."""
+    text = text.strip()
+    if len(text) > ADDRESS_LENGTH:
+        return None
+    beside = _PORT.fullmatch(text)
     try:
-        return ipaddress.ip_address(address).is_loopback
+        found = ipaddress.ip_address((beside[1] or beside[2] or "") if beside else text)
     except ValueError:
-        return False
+        return None
+    return (found.version == 6 and found.ipv4_mapped) or found

@@ -6,12 +6,14 @@ reaches it under a name of its own (DNS rebinding) is refused, whatever it asks 
 
 from __future__ import annotations
 
-import ipaddress
+import re
+import socket
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from nbfunctions.errors import GeneralUnknownOrigin
+from nbfunctions.server.limits import is_own
 from nbfunctions.settings import Settings
 
 __all__ = ["Origins"]
@@ -38,8 +40,8 @@ class Origins:
 
     def __init__(self, settings: Settings) -> None:
         self._platforms = ("localhost", *_names(settings.origins))
-        self._hosts = (settings.host, *_names(settings.hosts))
-        self._is_loopback = _is_loopback(settings.host)
+        self._hosts = (settings.host.lower(), *_names(settings.hosts))
+        self._is_loopback = _is_loopback(settings.host.lower()) or _leads_to_loopback(settings.host)
         self._known = {settings.host}
         """Hosts that were looked at and found good: at most as many as there are names for this machine."""
         self._anywhere = self._headers("http://localhost")
@@ -68,7 +70,7 @@ class Origins:
         if not origin:
             return
         found = _split(origin)
-        name = (found.hostname or "") if found else ""
+        name = _name(found) if found else ""
         if found is not None and not name and found.scheme in ("", *SCHEMES) and origin != "null":
             return  # no host to compare (spec, section 11.1)
         if found is None or found.scheme not in SCHEMES:
@@ -87,7 +89,7 @@ class Origins:
         found = _split(origin)
         if found is None or not found.hostname:
             return self._anywhere
-        name = found.hostname if self._is_platform(found.hostname, headers) else "localhost"
+        name = found.hostname if self._is_platform(_name(found), headers) else "localhost"
         scheme = found.scheme if found.scheme in SCHEMES else "http"
         return self._headers(f"{scheme}://{_bracketed(name)}{_port(found)}")
 
@@ -125,10 +127,13 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     )
 
 
+_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\s\[\]:/?#@\\]+?))\.?(?::[0-9]*)?", re.IGNORECASE | re.ASCII)
+
+
 def _host(header: str) -> str:
-    """Return the name or address in a ``Host`` header."""
-    found = _split(f"//{header}")
-    return (found.hostname or "") if found else ""
+    """Return the name or address in a ``Host`` header; nothing if it is not one, with a port or without."""
+    found = _HOST.fullmatch(header)
+    return (found[1] or found[2]).lower() if found else ""
 
 
 def _split(address: str) -> SplitResult | None:
@@ -140,6 +145,11 @@ def _split(address: str) -> SplitResult | None:
     return found
 
 
+def _name(address: SplitResult) -> str:
+    """Return the host of an address; a dot at the end makes it no other."""
+    return (address.hostname or "").removesuffix(".")
+
+
 def _port(address: SplitResult) -> str:
     return f":{address.port}" if address.port else ""
 
@@ -149,9 +159,13 @@ def _bracketed(name: str) -> str:
 
 
 def _is_loopback(name: str) -> bool:
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
+    return name == "localhost" or name.endswith(".localhost") or is_own(name)
+
+
+def _leads_to_loopback(host: str) -> bool:
+    """Return whether a server that listens on this name, or shortened address, listens on loopback."""
     try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
+        [(*_, address), *_] = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
         return False
+    return is_own(str(address[0]))

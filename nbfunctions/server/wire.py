@@ -179,9 +179,16 @@ def _nested(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
             continue
         held = values.get(match[1])
         group: dict[str, str] = held if isinstance(held, dict) else {}
-        group[match[2] or str(len(group))] = value
+        group[match[2] or _next_index(group)] = value
         values[match[1]] = group
     return {name: _list_or_object(value) for name, value in values.items()}
+
+
+def _next_index(group: dict[str, str]) -> str:
+    """Return the index that ``a[]=x`` gets: the one behind the highest, which usually is their number."""
+    if str(len(group)) not in group:
+        return str(len(group))
+    return str(1 + max(int(index) for index in group if index.isascii() and index.isdigit() and len(index) < 10))
 
 
 def _list_or_object(value: Any) -> Any:
@@ -209,7 +216,9 @@ class Answer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        headers = [*self.headers, (b"content-length", b"%d" % len(self.body))]
+        headers = self.headers
+        if self.status != 204:  # which has no body that could have a length
+            headers = [*headers, (b"content-length", b"%d" % len(self.body))]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
@@ -235,12 +244,24 @@ def refusal(error: ApiError) -> Answer:
     return Answer(error.code, _encode(body), [JSON_TYPE, *UNCACHED])
 
 
-async def compressed(whole: Answer) -> Answer:
-    """Return an answer with its body compressed, where that saves a packet."""
-    if len(whole.body) < COMPRESSED_LEAST:
+async def compressed(whole: Answer, accepted: str) -> Answer:
+    """Return an answer with its body compressed, where that saves a packet and the request's header accepts it."""
+    if len(whole.body) < COMPRESSED_LEAST or not _takes_gzip(accepted):
         return whole
     body = await asyncio.to_thread(gzip.compress, whole.body, 1)
     return Answer(whole.status, body, [*whole.headers, (b"content-encoding", b"gzip")])
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Return whether an ``Accept-Encoding`` names gzip, and not to refuse it."""
+    for coding in accepted.lower().split(","):
+        name, _, rest = coding.partition(";")
+        if name.strip() == "gzip":
+            return _REFUSED.fullmatch(rest) is None
+    return False
+
+
+_REFUSED: Final = re.compile(r"\s*q\s*=\s*0(?:\.0*)?\s*")
 
 
 def _version(text: str) -> tuple[int, ...]:
