@@ -363,7 +363,6 @@ class _WebSocket(WebSocketsSansIOProtocol):
             self.transport.close()
         else:
             super().shutdown()
-        self.patience.begin(LEAVING)
 
     def handle_cont(self, event: Frame) -> None:
         if len(self.frames) >= PIECES_LIMIT:

@@ -507,6 +507,25 @@ def test_a_handshake_behind_a_request_on_its_way_is_a_request_like_others(server
     assert b"HTTP/1.1 404 " in received
 
 
+def test_a_handshake_behind_answers_that_nobody_reads_is_a_request_like_others(
+    server: Serving, api: httpx.Client
+) -> None:
+    deploy(api, "prints_a_lot")
+    for _ in range(5):  # 3 MB each
+        execute(api)
+    one = f"GET /v1{PATH} HTTP/1.1\r\nHost: localhost\r\nX-Appwrite-Key: {server.key}\r\n".encode()
+    one += b"X-Appwrite-Project: default\r\n\r\n"
+    with sockets.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(one)
+        received = connection.recv(12)
+        connection.sendall(handshake(server))
+        while b"general_route_not_found" not in received[-1000:]:
+            piece = connection.recv(1_000_000)
+            assert piece, received[-1000:]
+            received += piece
+    assert received.startswith(b"HTTP/1.1 200")
+
+
 def test_a_connection_that_had_requests_may_become_a_websocket(server: Serving) -> None:
     with sockets.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         for _ in range(2):
