@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ from nbfunctions.errors import (
     BuildNotFound,
     BuildNotReady,
     DeploymentNotFound,
+    ExecutionAlreadyExists,
+    ExecutionEnded,
+    ExecutionInProgress,
     ExecutionNotFound,
     FunctionAlreadyExists,
     FunctionNotFound,
@@ -26,7 +30,7 @@ from nbfunctions.errors import (
 )
 from nbfunctions.executor.executor import Outcome
 from nbfunctions.models import OUTPUT_LIMIT, Deployment, Execution, Function, Key, Project
-from nbfunctions.server.store.protocol import DueSchedule, Page, Store
+from nbfunctions.server.store.protocol import DueSchedule, ExecutionChange, Idempotency, Page, Store, UsageCount
 from tests.server.store.conftest import (
     NOW,
     PROJECT,
@@ -79,6 +83,17 @@ async def test_a_project_is_found_again_and_its_id_is_taken(store: Store) -> Non
     assert (await store.get_project("other")).name == "Other"
     with pytest.raises(ProjectNotFound):
         await store.get_project("OTHER")
+
+
+async def test_each_project_has_its_own_secret_for_tokens(store: Store, open_store: OpenStore) -> None:
+    await store.create_project(Project(id="other"))
+    secrets = [await store.get_token_secret(project_id) for project_id in (PROJECT, "other")]
+    assert len(set(secrets)) == 2
+    assert min(map(len, secrets)) >= 32
+    again = await open_store()
+    assert [await again.get_token_secret(project_id) for project_id in (PROJECT, "other")] == secrets
+    with pytest.raises(ProjectNotFound):
+        await store.get_token_secret("nowhere")
 
 
 async def test_a_key_is_found_by_its_secret_in_its_project_until_it_is_revoked(store: Store) -> None:
@@ -368,6 +383,61 @@ async def test_an_upload_is_built_once_it_is_complete_and_completes_once(store: 
         claimed.deployment, updated_at=int(NOW)
     )
     assert await store.claim_build("owner", NOW + 30, NOW) is None
+
+
+async def begin(store: Store, deployment_id: str, function_id: str = "hello", project_id: str = PROJECT) -> Deployment:
+    """Begin an upload of three chunks."""
+    deployment = Deployment(
+        id=deployment_id,
+        created_at=int(NOW),
+        updated_at=int(NOW),
+        function_id=function_id,
+        entrypoint="main.py",
+        size=300,
+        activate=True,
+        chunks_total=3,
+        chunks_uploaded=0,
+    )
+    return await store.begin_upload(project_id, deployment)
+
+
+async def test_an_upload_says_how_many_of_its_chunks_have_come(store: Store) -> None:
+    await make_function(store)
+    begun = await begin(store, "first")
+    assert (begun.status, begun.digest, begun.chunks_total, begun.chunks_uploaded) == ("processing", "", 3, 0)
+    noted = await store.note_chunks(PROJECT, "hello", "first", uploaded=2, total=4, now=NOW + 1)
+    assert noted == replace(begun, chunks_uploaded=2, chunks_total=4, updated_at=int(NOW + 1))
+    assert await begin(store, "first") == noted  # it goes on
+    assert await store.get_deployment(PROJECT, "hello", "first") == noted
+    assert (await store.list_deployments(PROJECT, "hello", Page())).deployments == (noted,)
+    complete = await store.complete_deployment(PROJECT, "hello", "first", digest="d", size=300, now=NOW + 2)
+    assert (complete.chunks_uploaded, complete.chunks_total) == (4, 4)
+    assert await begin(store, "first") == complete
+    with pytest.raises(DeploymentNotFound):
+        await store.note_chunks(PROJECT, "hello", "nothing", uploaded=1, total=1, now=NOW)
+
+
+async def test_an_upload_has_an_id_that_no_other_function_of_its_project_has(store: Store) -> None:
+    await store.create_project(Project(id="other"))
+    await make_function(store)
+    await make_function(store, "second")
+    await make_function(store, project_id="other")
+    await begin(store, "begun")
+    await make_deployment(store, "complete")
+    for deployment_id in ("begun", "complete"):
+        with pytest.raises(DeploymentNotFound):
+            await begin(store, deployment_id, "second")
+        assert (await begin(store, deployment_id, project_id="other")).chunks_uploaded == 0
+    assert (await store.list_deployments(PROJECT, "second", Page())).total == 0
+    with pytest.raises(FunctionNotFound):
+        await begin(store, "more", "nowhere")
+
+
+async def test_first_chunks_that_come_at_once_begin_one_upload(store: Store) -> None:
+    await make_function(store)
+    begun = await asyncio.gather(*(begin(store, "first") for _ in range(10)))
+    assert begun == [await store.get_deployment(PROJECT, "hello", "first")] * 10
+    assert (await store.list_deployments(PROJECT, "hello", Page())).total == 1
 
 
 async def test_uploads_that_were_given_up_are_deleted(store: Store) -> None:
@@ -827,6 +897,770 @@ async def test_old_executions_are_deleted_once_they_are_finished(store: Store) -
     assert (await store.list_executions(PROJECT, "hello", Page())).total == 302
     for kept in (old[0], young[0], waiting):
         await store.get_execution(PROJECT, "hello", kept.id)
+
+
+# -- idempotency ----------------------------------------------------------------------------------------
+
+ASKED: Final = Idempotency("user:u1", "key", "digest")
+DAY: Final = 86_400
+
+
+async def ask(store: Store, idempotency: Idempotency = ASKED, created: float = NOW, **fields: Any) -> Execution:
+    """Ask for an execution that was perhaps asked for before."""
+    return await store.create_execution(accepted(execution(**fields), created=created), idempotency=idempotency)
+
+
+async def test_the_same_request_makes_one_execution_and_returns_it_as_it_is_now(store: Store) -> None:
+    await make_ready(store)
+    first = await ask(store)
+    assert await ask(store) == first
+    (claim,) = await store.claim_executions("owner", 9, 999, NOW + 30, NOW)
+    assert await ask(store) == claim.accepted.execution
+    finished = await store.finish_execution(first.id, "owner", DONE, NOW)
+    assert await ask(store, created=NOW + DAY) == finished
+    assert (await store.list_executions(PROJECT, "hello", Page())).executions == (finished,)
+
+
+async def test_a_request_with_an_owner_returns_the_first_one_to_whoever_asks_again(store: Store) -> None:
+    await make_ready(store)
+
+    async def start_once(owner: str) -> Execution:
+        asked = accepted(execution(), synchronous=True)
+        return await store.create_execution(asked, owner=owner, lease_until=NOW + 30, idempotency=ASKED)
+
+    first = await start_once("owner")
+    assert first.status == "processing"
+    assert await start_once("other") == first
+    assert await store.finish_execution(first.id, "other", DONE, NOW) is None
+    finished = await store.finish_execution(first.id, "owner", DONE, NOW)
+    assert await start_once("other") == finished
+
+
+async def test_the_same_key_for_something_else_is_refused(store: Store) -> None:
+    await make_ready(store)
+    first = await ask(store)
+    with pytest.raises(ExecutionAlreadyExists):
+        await ask(store, replace(ASKED, digest="another"))
+    assert (await store.list_executions(PROJECT, "hello", Page())).executions == (first,)
+
+
+async def test_a_key_is_the_callers_and_the_functions_own(store: Store) -> None:
+    await make_ready(store)
+    await make_ready(store, "other", "second")
+    made = [
+        await ask(store),
+        await ask(store, replace(ASKED, caller="user:u2")),
+        await ask(store, replace(ASKED, key="KEY")),
+        await ask(store, function_id="other", deployment_id="second"),
+    ]
+    assert len({one.id for one in made}) == 4
+
+
+async def test_a_key_counts_for_a_day(store: Store) -> None:
+    await make_ready(store)
+    first = await ask(store)
+    assert (await ask(store, created=NOW + DAY)).id == first.id
+    second = await ask(store, replace(ASKED, digest="another"), created=NOW + DAY + 1)
+    assert second.id != first.id
+    # The second one counts from its own time on.
+    assert (await ask(store, replace(ASKED, digest="another"), created=NOW + 2 * DAY)).id == second.id
+
+
+async def test_keys_that_count_no_more_are_deleted_and_the_others_are_not(store: Store) -> None:
+    await make_ready(store)
+    first = await ask(store)
+    await store.delete_idempotency_keys(NOW + DAY)
+    assert (await ask(store)).id == first.id
+    await store.delete_idempotency_keys(NOW + DAY + 1)
+    assert (await ask(store)).id != first.id
+
+
+async def test_a_key_is_free_again_when_its_execution_or_its_function_is_gone(store: Store) -> None:
+    await make_ready(store)
+    first = await ask(store)
+    await store.cancel_execution(PROJECT, "hello", first.id, "enough", NOW)
+    assert (await ask(store)).id == first.id
+    await store.delete_execution(PROJECT, "hello", first.id)
+    second = await ask(store, replace(ASKED, digest="another"))
+    assert second.id != first.id
+    await store.delete_function(PROJECT, "hello", NOW)
+    with pytest.raises(FunctionNotFound):
+        await ask(store)
+    await make_ready(store)
+    assert (await ask(store)).id not in (first.id, second.id)
+
+
+async def test_a_request_that_comes_many_times_at_once_makes_one_execution(store: Store, open_store: OpenStore) -> None:
+    await make_ready(store)
+    stores = [store, await open_store()]
+    for round_ in range(10):
+        asked = replace(ASKED, key=f"key {round_}")
+        made = await asyncio.gather(*(ask(one, asked) for one in stores for _ in range(5)))
+        assert len({one.id for one in made}) == 1
+    assert (await store.list_executions(PROJECT, "hello", Page())).total == 10
+
+
+# -- cancelling and deleting ------------------------------------------------------------------------------
+
+
+async def test_an_execution_that_waits_is_cancelled_and_never_claimed(store: Store) -> None:
+    await make_ready(store)
+    made = await accept(store, execution(read=("user:u1",)))
+    cancelled = await store.cancel_execution(PROJECT, "hello", made.id, "Cancelled by Ada.", NOW + 3.5)
+    assert cancelled == replace(
+        made,
+        updated_at=int(NOW + 3.5),
+        status="failed",
+        status_code=500,
+        layer="cancelled",
+        stderr="Cancelled by Ada.",
+        time=3.5,
+    )
+    assert await store.get_execution(PROJECT, "hello", made.id) == cancelled
+    assert await store.claim_executions("owner", 9, 999, NOW + 30, NOW) == []
+    assert await store.count_waiting() == 0
+
+
+async def test_an_execution_that_runs_is_cancelled_and_no_longer_its_owners(store: Store) -> None:
+    await make_ready(store)
+    made = await start(store, execution())
+    cancelled = await store.cancel_execution(PROJECT, "hello", made.id, "enough", NOW)
+    assert (cancelled.status, cancelled.layer, cancelled.stderr) == ("failed", "cancelled", "enough")
+    assert await store.finish_execution(made.id, "owner", DONE, NOW) is None
+    assert not await store.release_execution(made.id, "owner", NOW)
+    assert await store.expire_leases(math.inf) == 0
+    assert await store.get_execution(PROJECT, "hello", made.id) == cancelled
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+async def test_an_execution_that_has_ended_can_be_deleted_and_not_cancelled(store: Store, status: str) -> None:
+    await make_ready(store)
+    made = await start(store, execution())
+    if status == "cancelled":
+        ended = await store.cancel_execution(PROJECT, "hello", made.id, "enough", NOW)
+    else:
+        outcome = replace(DONE, status=status)
+        found = await store.finish_execution(made.id, "owner", outcome, NOW)
+        assert found is not None
+        ended = found
+    with pytest.raises(ExecutionEnded):
+        await store.cancel_execution(PROJECT, "hello", made.id, "again", NOW)
+    assert await store.get_execution(PROJECT, "hello", made.id) == ended
+    await store.delete_execution(PROJECT, "hello", made.id)
+    with pytest.raises(ExecutionNotFound):
+        await store.get_execution(PROJECT, "hello", made.id)
+    with pytest.raises(ExecutionNotFound):
+        await store.delete_execution(PROJECT, "hello", made.id)
+
+
+async def test_an_execution_that_waits_or_runs_is_not_deleted(store: Store) -> None:
+    await make_ready(store)
+    for made in (await accept(store, execution()), await start(store, execution())):
+        with pytest.raises(ExecutionInProgress):
+            await store.delete_execution(PROJECT, "hello", made.id)
+        assert await store.get_execution(PROJECT, "hello", made.id) == made
+
+
+async def test_only_what_is_there_can_be_cancelled_or_deleted(store: Store) -> None:
+    await store.create_project(Project(id="elsewhere"))
+    await make_ready(store)
+    await make_function(store, "other")
+    await make_function(store, project_id="elsewhere")
+    made = await accept(store, execution())
+    places: list[tuple[str, str, str, type[ApiError]]] = [
+        (PROJECT, "hello", "nothing", ExecutionNotFound),
+        (PROJECT, "other", made.id, ExecutionNotFound),
+        (PROJECT, "nowhere", made.id, FunctionNotFound),
+        ("elsewhere", "hello", made.id, ExecutionNotFound),
+    ]
+    for project_id, function_id, execution_id, error in places:
+        with pytest.raises(error):
+            await store.cancel_execution(project_id, function_id, execution_id, "enough", NOW)
+        with pytest.raises(error):
+            await store.delete_execution(project_id, function_id, execution_id)
+    assert await store.get_execution(PROJECT, "hello", made.id) == made
+
+
+async def test_of_many_ends_at_once_one_counts(store: Store) -> None:
+    await make_ready(store)
+    for _ in range(20):
+        made = await start(store, execution())
+        finished, cancelled, again = await asyncio.gather(
+            store.finish_execution(made.id, "owner", DONE, NOW),
+            store.cancel_execution(PROJECT, "hello", made.id, "enough", NOW),
+            store.cancel_execution(PROJECT, "hello", made.id, "enough", NOW),
+            return_exceptions=True,
+        )
+        ends = [one for one in (finished, cancelled, again) if isinstance(one, Execution)]
+        assert ends == [await store.get_execution(PROJECT, "hello", made.id)]
+
+
+# -- what is told ---------------------------------------------------------------------------------------
+
+
+class Told:
+    """The changes that a store has told since they were last taken."""
+
+    def __init__(self, store: Store) -> None:
+        self._changes: list[ExecutionChange] = []
+        store.listen(self._changes.append)
+
+    def changes(self) -> list[ExecutionChange]:
+        found = self._changes.copy()
+        self._changes.clear()
+        return found
+
+    def take(self) -> list[tuple[str, str, bool]]:
+        """Return what was done, the status since then, and whether the contract has an event for it."""
+        return [(change.action, change.execution.status, change.is_event) for change in self.changes()]
+
+
+async def test_an_asynchronous_executions_changes_are_told_in_order(store: Store) -> None:
+    await make_ready(store)
+    told = Told(store)
+    made = await accept(store, execution())
+    assert told.take() == [("create", "waiting", True)]
+    await store.claim_executions("owner", 9, 999, NOW + 30, NOW)
+    await store.release_execution(made.id, "owner", NOW)
+    await store.claim_executions("owner", 9, 999, NOW + 30, NOW)
+    assert told.take() == [
+        ("update", "processing", False),
+        ("update", "waiting", False),
+        ("update", "processing", False),
+    ]
+    await store.finish_execution(made.id, "owner", DONE, NOW)
+    await store.delete_execution(PROJECT, "hello", made.id)
+    assert told.take() == [("update", "completed", True), ("delete", "completed", False)]
+
+
+async def test_a_synchronous_execution_has_one_event_at_its_end(store: Store) -> None:
+    await make_ready(store)
+    told = Told(store)
+    made = await start(store, execution())
+    assert told.take() == [("create", "processing", False)]
+    await store.finish_execution(made.id, "owner", DONE, NOW)
+    assert told.take() == [("create", "completed", True)]
+    await store.record_execution(accepted(execution(), synchronous=True), DONE, ended=NOW)
+    assert told.take() == [("create", "completed", True)]
+
+
+async def test_executions_that_end_otherwise_are_told_as_well(store: Store) -> None:
+    await make_ready(store)
+    waiting, running, expired = (
+        await accept(store, execution()),
+        await start(store, execution()),
+        await start(store, execution(), lease_until=NOW - 1),
+    )
+    told = Told(store)
+    await store.cancel_execution(PROJECT, "hello", waiting.id, "enough", NOW)
+    await store.cancel_execution(PROJECT, "hello", running.id, "enough", NOW)
+    assert told.take() == [("update", "failed", True), ("create", "failed", True)]
+    await store.expire_leases(NOW)
+    (change,) = told.changes()
+    assert (change.project_id, change.action, change.is_event) == (PROJECT, "create", True)
+    assert change.execution == await store.get_execution(PROJECT, "hello", expired.id)
+
+
+async def test_scheduled_and_triggered_executions_have_an_event_at_their_end_only(store: Store) -> None:
+    due = await scheduled(store)
+    await make_ready(store, "ear", "second", events=("users.*.create",))
+    told = Told(store)
+    tick = due.function.schedule_next
+    await store.fire_schedule(due, accepted(execution(trigger="schedule")), tick + 300, tick)
+    await store.emit_event(PROJECT, "users.u1.create", {}, "", NOW)
+    assert told.take() == [("create", "waiting", False)] * 2
+    for claim in await store.claim_executions("owner", 9, 999, NOW + 30, NOW):
+        told.take()
+        await store.finish_execution(claim.accepted.execution.id, "owner", DONE, NOW)
+        assert told.take() == [("update", "completed", True)]
+
+
+async def test_a_change_is_told_with_the_record_as_it_is_stored(store: Store, open_store: OpenStore) -> None:
+    other = await open_store()
+    await make_ready(store)
+    seen: list[ExecutionChange] = []
+    store.listen(seen.append)
+    made = await accept(store, execution(read=("user:u1",)))
+    steps: list[Callable[[], Awaitable[object]]] = [
+        lambda: store.claim_executions("owner", 9, 999, NOW + 30, NOW + 1),
+        lambda: store.release_execution(made.id, "owner", NOW + 2),
+        lambda: store.claim_executions("owner", 9, 999, NOW + 30, NOW + 3),
+        lambda: store.finish_execution(made.id, "owner", DONE, NOW + 4),
+    ]
+    for step in steps:
+        await step()
+        assert seen[-1].execution == await other.get_execution(PROJECT, "hello", made.id)
+    assert len(seen) == 5
+
+
+async def test_a_change_that_is_refused_is_not_told(store: Store) -> None:
+    await make_ready(store)
+    made = await start(store, execution())
+    await store.finish_execution(made.id, "owner", DONE, NOW)
+    first = await ask(store)
+    told = Told(store)
+    assert await ask(store) == first
+    assert await store.finish_execution(made.id, "owner", DONE, NOW) is None
+    assert not await store.release_execution(made.id, "owner", NOW)
+    for change in (
+        ask(store, replace(ASKED, digest="another")),
+        store.cancel_execution(PROJECT, "hello", made.id, "enough", NOW),
+        store.delete_execution(PROJECT, "hello", first.id),
+        accept(store, execution("nowhere")),
+        store.record_execution(accepted(execution("nowhere")), DONE, ended=NOW),
+    ):
+        with pytest.raises(ApiError):
+            await change
+    assert told.take() == []
+
+
+async def test_everybody_is_told_every_executions_changes_in_their_order(store: Store) -> None:
+    await make_ready(store)
+    heard: list[list[ExecutionChange]] = [[], []]
+    for one in heard:
+        store.listen(one.append)
+
+    async def live(way: int) -> None:
+        made = await (start(store, execution()) if way else accept(store, execution()))
+        if not way:
+            while made.status == "waiting":
+                await store.claim_executions("owner", 50, 999, NOW + 30, NOW)
+                made = await store.get_execution(PROJECT, "hello", made.id)
+        await asyncio.gather(
+            store.finish_execution(made.id, "owner", DONE, NOW),
+            store.cancel_execution(PROJECT, "hello", made.id, "enough", NOW),
+            return_exceptions=True,
+        )
+        await store.delete_execution(PROJECT, "hello", made.id)
+
+    await asyncio.gather(*(live(number % 2) for number in range(60)))
+    assert heard[0] == heard[1]
+    lives: dict[str, list[str]] = {}
+    for change in heard[0]:
+        lives.setdefault(change.execution.id, []).append(change.execution.status)
+    assert len(lives) == 60
+    for statuses in lives.values():
+        *begun, ended, deleted = statuses
+        assert begun in (["processing"], ["waiting", "processing"])
+        assert ended == deleted
+        assert ended in ("completed", "failed")
+
+
+# -- events (spec, section 9) -----------------------------------------------------------------------------
+
+
+async def listening(store: Store, function_id: str, *events: str, **fields: Any) -> Function:
+    """Make a function that listens and has code to run."""
+    return await make_ready(store, function_id, f"{function_id}-d", events=events, **fields)
+
+
+async def triggered(store: Store) -> list[tuple[str, str, Any]]:
+    """Claim what waits; return functions, events and their data."""
+    claims = await store.claim_executions("taker", 999, 999, NOW + 30, NOW)
+    return [
+        (claim.function.id, claim.accepted.event, msgspec.json.decode(claim.accepted.event_data))
+        for claim in claims
+        if claim.accepted.execution.trigger == "event"
+    ]
+
+
+def shown(record: Any) -> Any:
+    """Return a record as the API shows it."""
+    return msgspec.json.decode(msgspec.json.encode(record))
+
+
+async def test_an_event_triggers_whoever_listens_to_one_of_its_names(store: Store) -> None:
+    await listening(store, "all", "users.*")
+    await listening(store, "ada", "users.ada.create")
+    await listening(store, "creations", "users.*.create")
+    await listening(store, "others", "users.grace.create", "users.*.update", "users.*.sessions.*.create", "teams.*")
+    await make_ready(store, "deaf", "deaf-d")
+    payload = {"name": "Ada", "deep": [1, {"a": None}], "ünïcode": "🚀"}
+    assert await store.emit_event(PROJECT, "users.ada.create", payload, "", NOW) == 3
+    assert sorted(await triggered(store)) == [
+        (name, "users.ada.create", payload) for name in ("ada", "all", "creations")
+    ]
+    assert await store.emit_event(PROJECT, "users.ada.sessions.s1.create", {}, "", NOW) == 2
+    assert sorted(await triggered(store)) == [(name, "users.ada.sessions.s1.create", {}) for name in ("all", "others")]
+    assert await store.emit_event(PROJECT, "buckets.b.create", {}, "", NOW) == 0
+
+
+async def test_a_triggered_execution_says_what_caused_it(store: Store) -> None:
+    function = await listening(store, "ear", "users.*.create")
+    assert await store.emit_event(PROJECT, "users.ada.create", {"a": 1}, "u1", NOW + 7.5) == 1
+    (made,) = (await store.list_executions(PROJECT, "ear", Page(), "user:u1")).executions
+    assert made == Execution(
+        id=made.id,
+        created_at=int(NOW + 7.5),
+        updated_at=int(NOW + 7.5),
+        read=("user:u1",),
+        function_id="ear",
+        trigger="event",
+        deployment_id=function.deployment,
+    )
+    (claim,) = await store.claim_executions("owner", 9, 999, NOW + 30, NOW)
+    expected = accepted(claim.accepted.execution, created=NOW + 7.5, user_id="u1", event="users.ada.create", depth=1)
+    assert replace(claim.accepted, event_data="") == expected
+    assert claim.accepted.event_data == '{"a":1}'
+    await store.emit_event(PROJECT, "users.ada.create", {}, "", NOW)
+    (claim,) = await store.claim_executions("owner", 9, 999, NOW + 30, NOW)
+    assert (claim.accepted.execution.read, claim.accepted.user_id) == ((), "")
+
+
+async def test_a_function_is_triggered_once_however_many_of_its_patterns_fit(store: Store) -> None:
+    await listening(store, "ear", "users.*", "users.ada", "users.*.create", "users.*.create", "users.ada.create")
+    assert await store.emit_event(PROJECT, "users.ada.create", {}, "", NOW) == 1
+    assert len(await triggered(store)) == 1
+
+
+async def test_functions_are_triggered_in_the_order_of_their_names(store: Store) -> None:
+    for function_id, name in (("w", "b"), ("x", "c"), ("y", "a"), ("z", "B"), ("v", "b")):
+        await listening(store, function_id, "users.*", name=name)
+    await store.emit_event(PROJECT, "users.ada.create", {}, "", NOW)
+    assert [function_id for function_id, *_ in await triggered(store)] == ["z", "y", "w", "v", "x"]
+
+
+async def test_a_function_without_code_to_run_is_passed_over(store: Store) -> None:
+    await make_function(store, "bare", events=("users.*",))
+    await make_function(store, "building", events=("users.*",))
+    await make_deployment(store, "b1", "building", activate=True)
+    build = await claim_build(store)
+    await listening(store, "undeployed", "users.*")
+    await store.delete_deployment(PROJECT, "undeployed", "undeployed-d", NOW)
+    await listening(store, "ready", "users.*")
+    assert await store.emit_event(PROJECT, "users.ada.create", {}, "", NOW) == 1
+    assert [function_id for function_id, *_ in await triggered(store)] == ["ready"]
+    await store.finish_build(build.build_id, "owner", "ready", stderr="", output="", now=NOW)
+    assert await store.emit_event(PROJECT, "users.ada.create", {}, "", NOW) == 2
+
+
+async def test_what_a_function_listens_to_follows_its_settings(store: Store) -> None:
+    function = await listening(store, "ear", "users.*", "teams.*")
+
+    async def heard() -> list[int]:
+        return [await store.emit_event(PROJECT, event, {}, "", NOW) for event in ("users.u.create", "teams.t.create")]
+
+    assert await heard() == [1, 1]
+    await store.update_function(PROJECT, replace(function, events=("teams.*",)), NOW)
+    assert await heard() == [0, 1]
+    await store.update_function(PROJECT, replace(function, events=()), NOW)
+    assert await heard() == [0, 0]
+    await store.update_function(PROJECT, replace(function, events=("users.*",)), NOW)
+    assert await heard() == [1, 0]
+    await store.delete_function(PROJECT, "ear", NOW)
+    assert await heard() == [0, 0]
+    await make_ready(store, "ear", "again")
+    assert await heard() == [0, 0]
+
+
+async def test_events_stay_in_their_project(store: Store) -> None:
+    await store.create_project(Project(id="other"))
+    await listening(store, "ear", "users.*", "functions.*")
+    await listening(store, "ear", "users.*", "functions.*", project_id="other")
+    await triggered(store)
+    assert await store.emit_event("other", "users.ada.create", {}, "", NOW) == 1
+    (claim,) = await store.claim_executions("owner", 9, 999, NOW + 30, NOW)
+    assert claim.accepted.project_id == "other"
+    await make_function(store, project_id="other")
+    (claim,) = await store.claim_executions("owner", 9, 999, NOW + 30, NOW)
+    assert (claim.accepted.project_id, claim.accepted.event) == ("other", "functions.hello.create")
+    with pytest.raises(ProjectNotFound):
+        await store.emit_event("nowhere", "users.ada.create", {}, "", NOW)
+
+
+async def test_each_change_of_a_function_and_its_deployments_causes_its_event(store: Store) -> None:
+    await listening(store, "ear", "functions.*")
+    await triggered(store)
+
+    async def caused() -> list[tuple[str, Any]]:
+        return [(event, data) for _, event, data in await triggered(store)]
+
+    function = await make_function(store)
+    assert await caused() == [("functions.hello.create", shown(function))]
+    updated = await store.update_function(PROJECT, replace(function, name="New"), NOW + 1)
+    assert await caused() == [("functions.hello.update", shown(updated))]
+
+    sent = await make_deployment(store)
+    first = "functions.hello.deployments.first"
+    assert await caused() == [(f"{first}.create", shown(sent))]
+    build = await claim_build(store)
+    assert await caused() == [(f"{first}.update", shown(build.deployment))]
+    assert build.deployment.status == "building"
+    await store.append_build_log(build.build_id, "owner", "said", "")
+    await store.finish_build(build.build_id, "owner", "failed", stderr="", output="", now=NOW)
+    assert await caused() == []
+    await store.retry_build(PROJECT, "hello", "first", build.build_id, NOW)
+    assert await caused() == [(f"{first}.update", [])]
+    build = await claim_build(store)
+    assert await caused() == [(f"{first}.update", shown(build.deployment))]
+    await store.finish_build(build.build_id, "owner", "ready", stderr="", output="", now=NOW)
+    assert await caused() == []
+    activated = await store.activate_deployment(PROJECT, "hello", "first", NOW)
+    assert await caused() == [(f"{first}.update", shown(activated))]
+
+    begun = replace(sent, id="second", digest="", chunks_total=2, chunks_uploaded=0)
+    await store.begin_upload(PROJECT, begun)
+    await store.note_chunks(PROJECT, "hello", "second", uploaded=1, total=2, now=NOW)
+    assert await caused() == []
+    complete = await store.complete_deployment(PROJECT, "hello", "second", digest="d", size=1, now=NOW)
+    assert await caused() == [("functions.hello.deployments.second.create", shown(complete))]
+
+    await store.delete_deployment(PROJECT, "hello", "first", NOW)
+    assert await caused() == [(f"{first}.delete", [])]
+    await store.delete_function(PROJECT, "hello", NOW)
+    assert await caused() == [("functions.hello.delete", [])]
+
+
+async def test_each_change_of_an_execution_causes_its_event(store: Store) -> None:
+    await make_ready(store)
+    await listening(store, "ear", "functions.hello.executions.*")
+
+    async def caused(execution_id: str) -> list[tuple[str, Any]]:
+        found = await triggered(store)
+        prefix = f"functions.hello.executions.{execution_id}."
+        assert all(function_id == "ear" and event.startswith(prefix) for function_id, event, _ in found)
+        return [(event.removeprefix(prefix), data) for _, event, data in found]
+
+    made = await accept(store, execution())
+    assert await caused(made.id) == [("create", shown(made))]  # and claimed it
+    finished = await store.finish_execution(made.id, "taker", DONE, NOW + 1)
+    assert await caused(made.id) == [("update", shown(finished))]
+    await store.delete_execution(PROJECT, "hello", made.id)
+    assert await caused(made.id) == []
+
+    made = await start(store, execution())
+    assert await caused(made.id) == []
+    finished = await store.finish_execution(made.id, "owner", DONE, NOW + 1)
+    assert await caused(made.id) == [("create", shown(finished))]
+    recorded = await store.record_execution(accepted(execution(), synchronous=True), DONE, ended=NOW)
+    assert await caused(recorded.id) == [("create", shown(recorded))]
+
+    made = await accept(store, execution())
+    await triggered(store)
+    cancelled = await store.cancel_execution(PROJECT, "hello", made.id, "enough", NOW)
+    assert await caused(made.id) == [("update", shown(cancelled))]
+    made = await start(store, execution())
+    cancelled = await store.cancel_execution(PROJECT, "hello", made.id, "enough", NOW)
+    assert await caused(made.id) == [("create", shown(cancelled))]
+    made = await start(store, execution(), lease_until=NOW - 5)
+    assert await store.expire_leases(NOW) == 1
+    expired = await store.get_execution(PROJECT, "hello", made.id)
+    assert await caused(made.id) == [("create", shown(expired))]
+
+
+async def test_a_scheduled_execution_causes_an_event_at_its_end_only(store: Store) -> None:
+    due = await scheduled(store)
+    await listening(store, "ear", "functions.hello.executions.*")
+    made = execution(trigger="schedule")
+    await store.fire_schedule(due, accepted(made), due.function.schedule_next + 300, NOW)
+    assert await triggered(store) == []  # and claimed it
+    finished = await store.finish_execution(made.id, "taker", DONE, NOW + 1)
+    assert await triggered(store) == [("ear", f"functions.hello.executions.{made.id}.update", shown(finished))]
+
+
+async def test_a_change_that_is_refused_causes_nothing(store: Store) -> None:
+    await make_ready(store)
+    await make_function(store, "bare")
+    made = await start(store, execution())
+    await store.finish_execution(made.id, "owner", DONE, NOW)
+    first = await ask(store)
+    await listening(store, "ear", "functions.*")
+    await triggered(store)
+    before = (await store.list_executions(PROJECT, "ear", Page())).total
+    build_id = (await store.get_deployment(PROJECT, "hello", "first")).build_id
+    for change in (
+        make_function(store),
+        store.update_function(PROJECT, Function(id="nowhere"), NOW),
+        store.delete_function(PROJECT, "nowhere", NOW),
+        make_deployment(store, function_id="nowhere"),
+        store.complete_deployment(PROJECT, "bare", "first", digest="d", size=1, now=NOW),
+        store.activate_deployment(PROJECT, "bare", "first", NOW),
+        store.retry_build(PROJECT, "hello", "first", build_id, NOW),
+        store.delete_deployment(PROJECT, "bare", "first", NOW),
+        store.cancel_execution(PROJECT, "hello", made.id, "enough", NOW),
+        ask(store, replace(ASKED, digest="another")),
+        accept(store, execution("nowhere")),
+        store.record_execution(accepted(execution("nowhere")), DONE, ended=NOW),
+    ):
+        with pytest.raises(ApiError):
+            await change
+    # Nor does what changes nothing.
+    await ask(store)
+    assert await store.finish_execution(first.id, "other", DONE, NOW) is None
+    await store.complete_deployment(PROJECT, "hello", "first", digest="d", size=1, now=NOW)
+    await make_deployment(store)
+    assert await store.claim_build("owner", NOW + 30, NOW) is None
+    assert await triggered(store) == []
+    assert (await store.list_executions(PROJECT, "ear", Page())).total == before
+
+
+async def test_who_caused_an_event_is_carried_on(store: Store) -> None:
+    await make_ready(store)
+    await listening(store, "ear", "functions.hello.executions.*")
+    await listening(store, "next", "functions.ear.executions.*")
+    asked = accepted(execution(read=("user:u1",)), user_id="u1", synchronous=True)
+    await store.record_execution(asked, DONE, ended=NOW)
+    (claim,) = await store.claim_executions("owner", 9, 999, NOW + 30, NOW)
+    assert (claim.function.id, claim.accepted.user_id, claim.accepted.depth) == ("ear", "u1", 1)
+    await store.finish_execution(claim.accepted.execution.id, "owner", DONE, NOW)
+    (claim,) = await store.claim_executions("owner", 9, 999, NOW + 30, NOW)
+    assert (claim.function.id, claim.accepted.user_id, claim.accepted.depth) == ("next", "u1", 2)
+    assert claim.accepted.execution.read == ("user:u1",)
+
+
+async def test_a_chain_of_events_is_cut_with_a_row_that_says_why(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    await listening(store, "loop", "users.*", "functions.loop.executions.*")
+    told = Told(store)
+    await store.emit_event(PROJECT, "users.ada.create", {}, "u1", NOW)
+    ran = 0
+    while claims := await store.claim_executions("owner", 9, 999, NOW + 30, NOW):
+        (claim,) = claims
+        assert claim.accepted.depth == ran + 1
+        assert caplog.records == []
+        await store.finish_execution(claim.accepted.execution.id, "owner", DONE, NOW)
+        ran += 1
+    assert ran == 5
+    cut, *before = (await store.list_executions(PROJECT, "loop", Page())).executions
+    assert [one.status for one in before] == ["completed"] * 5
+    assert (cut.status, cut.status_code, cut.layer, cut.trigger) == ("failed", 500, "platform", "event")
+    assert (cut.read, cut.time, cut.response) == (("user:u1",), 0, "")
+    last = f"functions.loop.executions.{before[0].id}.update"
+    for said in (last, "5 executions", "event_depth"):
+        assert said in cut.stderr
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    for said in ("loop", PROJECT, cut.stderr):
+        assert said in record.getMessage()
+    last_told = told.changes()[-1]
+    assert (last_told.action, last_told.execution, last_told.is_event) == ("create", cut, False)
+    # What begins anew is counted anew.
+    assert await store.emit_event(PROJECT, "users.ada.create", {}, "", NOW) == 1
+    assert len(await triggered(store)) == 1
+
+
+async def test_two_functions_that_trigger_each_other_are_cut_alike(store: Store) -> None:
+    await listening(store, "ping", "users.*", "functions.pong.executions.*")
+    await listening(store, "pong", "functions.ping.executions.*")
+    await store.emit_event(PROJECT, "users.ada.create", {}, "", NOW)
+    ran = []
+    while claims := await store.claim_executions("owner", 9, 999, NOW + 30, NOW):
+        (claim,) = claims
+        ran.append(claim.function.id)
+        await store.finish_execution(claim.accepted.execution.id, "owner", DONE, NOW)
+    assert ran == ["ping", "pong", "ping", "pong", "ping"]
+    cut = (await store.list_executions(PROJECT, "pong", Page())).executions[0]
+    assert (cut.status, cut.layer) == ("failed", "platform")
+
+
+async def test_a_chain_ends_however_its_executions_end(store: Store) -> None:
+    await listening(store, "loop", "users.*", "functions.loop.executions.*")
+    await store.emit_event(PROJECT, "users.ada.create", {}, "", NOW)
+    for number in range(9):
+        (newest, *_) = (await store.list_executions(PROJECT, "loop", Page())).executions
+        if newest.layer == "platform" and "event_depth" in newest.stderr:
+            break
+        if number % 2:
+            await store.cancel_execution(PROJECT, "loop", newest.id, "enough", NOW)
+        else:
+            await store.claim_executions("dead", 9, 999, NOW - 1, NOW)
+            assert await store.expire_leases(NOW) == 1
+    assert number == 5
+    assert await store.claim_executions("owner", 9, 999, NOW + 30, NOW) == []
+
+
+LARGEST: Final = 65_535
+"""Bytes of an event's data."""
+
+
+async def test_an_event_that_carries_too_much_is_recorded_as_a_failure(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    await listening(store, "ear", "users.*")
+    room = LARGEST - len('{"a":""}')
+    for payload in ({"a": "x" * room}, {"a": "é" * (room // 2)}):
+        assert await store.emit_event(PROJECT, "users.ada.create", payload, "", NOW) == 1
+        assert await triggered(store) == [("ear", "users.ada.create", payload)]
+    for payload in ({"a": "x" * (room + 1)}, {"a": "é" * (room // 2 + 1)}):
+        caplog.clear()
+        assert await store.emit_event(PROJECT, "users.ada.create", payload, "u1", NOW) == 1
+        assert await triggered(store) == []
+        made = (await store.list_executions(PROJECT, "ear", Page())).executions[0]
+        assert (made.status, made.status_code, made.layer, made.trigger) == ("failed", 400, "platform", "event")
+        assert made.read == ("user:u1",)
+        assert made.stderr.startswith("Invalid vars: Value must be a valid object.")
+        assert "users.ada.create" in made.stderr
+        assert len(caplog.records) == 1
+
+
+async def test_a_function_with_too_many_variables_is_changed_all_the_same(store: Store) -> None:
+    await listening(store, "ear", "functions.hello.*", "functions.*.update")
+    function = await make_function(store)
+    big = await store.update_function(PROJECT, replace(function, vars={"A": "x" * LARGEST}), NOW)
+    assert await store.get_function(PROJECT, "hello") == big
+    made = (await store.list_executions(PROJECT, "ear", Page())).executions[0]
+    assert (made.status, made.status_code) == ("failed", 400)
+
+
+async def test_many_events_at_once_trigger_all_that_listen(store: Store) -> None:
+    for number in range(5):
+        await listening(store, f"ear{number}", "functions.hello.executions.*.create")
+    await make_ready(store)
+    made = await asyncio.gather(
+        *(store.record_execution(accepted(execution(), synchronous=True), DONE, ended=NOW) for _ in range(20)),
+        *(accept(store, execution()) for _ in range(20)),
+    )
+    found = await triggered(store)
+    expected = {f"functions.hello.executions.{one.id}.create" for one in made}
+    for number in range(5):
+        assert {event for function_id, event, _ in found if function_id == f"ear{number}"} == expected
+    assert len(found) == 200
+
+
+# -- usage ----------------------------------------------------------------------------------------------
+
+
+async def test_usage_is_added_up_and_listed_from_a_time_on(store: Store) -> None:
+    await make_function(store)
+    await make_function(store, "other")
+    assert await store.get_usage(PROJECT, "hello", 0) == []
+    early, late = (UsageCount(PROJECT, "hello", start, 2, 1, 0.25) for start in (1800, 3600))
+    await store.add_usage([late, early, UsageCount(PROJECT, "other", 1800, 9, 9, 9.0)])
+    assert await store.get_usage(PROJECT, "hello", 0) == [early, late]
+    await store.add_usage([UsageCount(PROJECT, "hello", 1800, 3, 0, 0.5)])
+    assert await store.get_usage(PROJECT, "hello", 0) == [UsageCount(PROJECT, "hello", 1800, 5, 1, 0.75), late]
+    assert await store.get_usage(PROJECT, "hello", 1801) == [late]
+    assert await store.get_usage(PROJECT, "hello", 3600) == [late]
+    await store.add_usage([])
+    await store.delete_usage(3600)
+    assert await store.get_usage(PROJECT, "hello", 0) == [late]
+    with pytest.raises(FunctionNotFound):
+        await store.get_usage(PROJECT, "nowhere", 0)
+
+
+async def test_usage_of_a_function_that_is_gone_is_dropped(store: Store) -> None:
+    await store.create_project(Project(id="other"))
+    await make_function(store)
+    await make_function(store, project_id="other")
+    count = UsageCount(PROJECT, "hello", 1800, 1, 0, 0.5)
+    await store.add_usage([count, replace(count, project_id="other"), replace(count, function_id="nowhere")])
+    await store.delete_function(PROJECT, "hello", NOW)
+    await store.add_usage([count])
+    await make_function(store)
+    assert await store.get_usage(PROJECT, "hello", 0) == []
+    assert await store.get_usage("other", "hello", 0) == [replace(count, project_id="other")]
+
+
+async def test_what_waits_is_counted(store: Store) -> None:
+    await make_ready(store)
+    assert await store.count_waiting() == 0
+    for _ in range(3):
+        await accept(store, execution())
+    await start(store, execution())
+    assert await store.count_waiting() == 3
+    await store.claim_executions("owner", 1, 999, NOW + 30, NOW)
+    assert await store.count_waiting() == 2
 
 
 # -- lists ----------------------------------------------------------------------------------------------
