@@ -1,7 +1,7 @@
 """A tour of the Functions service through the official Appwrite Python SDK that is on ``sys.path``.
 
-Run as a program: ``python sdk_tour.py ENDPOINT PROJECT KEY RUNTIME ARCHIVE``. It uses only the SDK's own methods and
-ends with status 0 when every answer is what the reference's own end-to-end tests assert (spec, section 13).
+Run as a program: ``python sdk_tour.py ENDPOINT PROJECT KEY RUNTIME ARCHIVE LARGE_ARCHIVE``. It uses only the SDK's own
+methods and ends with status 0 when every answer is what the reference's own end-to-end tests assert (spec, section 13).
 """
 
 import sys
@@ -114,6 +114,22 @@ def tour(functions: Functions, runtime: str, archive: object, dates: tuple[str, 
         refused(404, "function_not_found", functions.get, name)
 
 
+def large(functions: Functions, runtime: str, archive: object) -> None:
+    """Upload an archive of more than two chunks, looking on."""
+    functions.create("large", "Large", [], runtime)
+    seen = []
+    sent = functions.create_deployment("large", "main.py", archive, True, on_progress=seen.append)
+    assert [(one["chunksUploaded"], one["chunksTotal"]) for one in seen] == [(1, 3), (2, 3), (3, 3)], seen
+    assert {one["$id"] for one in seen} == {sent["$id"]}, seen
+    assert sent["size"] > 12 * 1024 * 1024, sent
+    ready = eventually(
+        lambda: functions.list_deployments("large")["deployments"], lambda d: d[0]["status"] in ("ready", "failed")
+    )
+    assert [(one["$id"], one["status"]) for one in ready] == [(sent["$id"], "ready")], ready
+    assert functions.create_execution("large", "x", False)["status"] == "completed"
+    functions.delete("large")
+
+
 def _input_file(path: str) -> object:
     """Return a file as the SDKs from 0.10 on take it; those before take its path."""
     from appwrite.input_file import InputFile
@@ -122,7 +138,7 @@ def _input_file(path: str) -> object:
 
 
 def main() -> None:
-    endpoint, project, key, runtime, archive = sys.argv[1:]
+    endpoint, project, key, runtime, archive, large_archive = sys.argv[1:]
     client = Client().set_endpoint(endpoint).set_project(project).set_key(key)
     old = client._global_headers["X-Appwrite-Response-Format"] == "0.14.0"
     tour(
@@ -131,6 +147,7 @@ def main() -> None:
         archive if old else _input_file(archive),
         ("dateCreated", "dateUpdated") if old else ("$createdAt", "$updatedAt"),
     )
+    large(Functions(client), runtime, large_archive if old else _input_file(large_archive))
     wrong = Client().set_endpoint(endpoint).set_project(project).set_key("wrong")
     refused(401, "general_unauthorized_scope", Functions(wrong).list)
     lost = Client().set_endpoint(endpoint).set_project("unknown").set_key(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ def main(req, res):
         "environment": [req.env[name] for name in names],
     })
 """
+SENDS: Final = b"def main(req, res):\n    return res.send('large')\n"
 
 
 def installed(version: str) -> Path:
@@ -44,10 +46,12 @@ def installed(version: str) -> Path:
 def test_the_official_python_sdk_creates_deploys_executes_lists_and_deletes(version: str, tmp_path: Path) -> None:
     archive = tmp_path / "code.tar.gz"
     archive.write_bytes(pack({"main.py": HANDLER}))
+    large = tmp_path / "large.tar.gz"
+    large.write_bytes(pack({"main.py": SENDS, "noise": random.Random(1).randbytes(12 * 1024 * 1024 + 1)}))
     sdk = installed(version)
     with serving(tmp_path / "data") as server:
         tour = subprocess.run(
-            [sys.executable, str(TOUR), server.endpoint, server.project, server.key, RUNTIME, str(archive)],
+            [sys.executable, str(TOUR), server.endpoint, server.project, server.key, RUNTIME, str(archive), str(large)],
             env={"PATH": os.defpath, "PYTHONPATH": str(sdk), "PYTHONWARNINGS": "ignore"},
             cwd=tmp_path,
             capture_output=True,
