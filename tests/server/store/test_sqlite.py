@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from nbfunctions.errors import SettingInvalid
+from nbfunctions.executor.executor import Outcome
 from nbfunctions.models import Function, Project
 from nbfunctions.server.store.protocol import Page
 from nbfunctions.server.store.sqlite import SqliteStore, database
@@ -121,6 +122,73 @@ async def test_migrations_that_were_applied_are_not_applied_again(
             database.prepare(tmp_path)
         assert rows(tmp_path, "PRAGMA user_version") == [(number,)]
     assert len(rows(tmp_path, "SELECT name FROM sqlite_master")) == 3
+
+
+FIRST_VERSION = """
+INSERT INTO projects (id, name, created_at) VALUES ('default', 'Default', 7), ('other', 'Other', 8);
+INSERT INTO keys (project_id, id, secret_hash, name, scopes, created_at, expires_at)
+VALUES ('default', 'k', 'hash', 'CI', '["functions.read"]', 7, 0);
+INSERT INTO functions (
+    project_id, id, created_at, updated_at, execute, name, status, runtime, deployment, events, schedule,
+    schedule_next, schedule_previous, timeout, memory, concurrency, words, vars
+) VALUES
+    ('default', 'hello', 7, 7, '[]', 'Hello', 'enabled', 'python-3.11', 'first',
+        '["users.*","users.*.create","users.*"]', '', 0, 0, 15, 0, 0, 'hello', '{"A":"b"}'),
+    ('other', 'quiet', 7, 7, '[]', 'Quiet', 'enabled', 'python-3.11', '', '[]', '', 0, 0, 15, 0, 0, 'quiet', '{}');
+INSERT INTO deployments (
+    function_seq, id, created_at, updated_at, entrypoint, size, activate, digest, waits, words
+) VALUES
+    (1, 'first', 7, 7, 'main.py', 412, 1, 'digest', 0, 'first main.py'),
+    (1, 'begun', 7, 7, 'main.py', 412, 0, '', 0, 'begun main.py');
+INSERT INTO builds (deployment_seq, id, status, start_time, end_time, owner, lease_until, output, stdout, stderr)
+VALUES (1, 'b', 'ready', 7, 8, '', 0, '/built', 'said', '');
+INSERT INTO executions (
+    function_seq, id, created, created_at, updated_at, read, "trigger", status, deployment_id, owner, lease_until,
+    user_id, event, data, event_data
+) VALUES
+    (1, 'ended', 7, 7, 7, '["user:u1"]', 'http', 'completed', 'first', '', 0, 'u1', '', '', ''),
+    (1, 'waits', 8, 8, 8, '[]', 'http', 'waiting', 'first', '', 0, '', '', 'input', ''),
+    (1, 'runs', 9, 9, 9, '[]', 'http', 'processing', 'first', 'dead', 30, '', '', '', '');
+"""
+
+
+async def test_a_database_of_the_first_version_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "migrations"
+    old.mkdir()
+    (first, *_) = sorted(database.MIGRATIONS.glob("*.sql"))
+    (old / first.name).write_text(first.read_text())
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "MIGRATIONS", old)
+        connection = database.connect(database.prepare(tmp_path))
+    connection.executescript(FIRST_VERSION)
+    connection.close()
+    assert rows(tmp_path, "PRAGMA user_version") == [(1,)]
+
+    store = SqliteStore(tmp_path)
+    await store.open()
+    secrets = [await store.get_token_secret(project_id) for project_id in (PROJECT, "other")]
+    assert len(set(secrets)) == 2
+    assert min(map(len, secrets)) == 64
+    assert (await store.find_key(PROJECT, "hash")) is not None
+    function = await store.get_function(PROJECT, "hello")
+    assert (function.deployment, function.vars) == ("first", {"A": "b"})
+    ready = await store.get_deployment(PROJECT, "hello", "first")
+    assert (ready.status, ready.build_stdout, ready.chunks_total, ready.chunks_uploaded) == ("ready", "said", 1, 1)
+    assert [one.id for one in (await store.list_executions(PROJECT, "hello", Page(), "user:u1")).executions] == [
+        "ended"
+    ]
+    assert await store.expire_leases(100.0) == 1
+    assert await store.expire_uploads(100.0) == [(PROJECT, "hello", "begun")]
+    (claim,) = await store.claim_executions("owner", 9, 9, NOW, NOW)
+    assert (claim.accepted.data, claim.accepted.depth, claim.accepted.synchronous) == ("input", 0, False)
+    assert await store.emit_event(PROJECT, "users.ada.create", {}, "", NOW) == 1
+    assert await store.emit_event("other", "users.ada.create", {}, "", NOW) == 0
+    await store.close()
+    assert rows(tmp_path, "SELECT project_id, event, function_seq FROM listeners ORDER BY event") == [
+        (PROJECT, "users.*", 1),
+        (PROJECT, "users.*.create", 1),
+    ]
+    assert rows(tmp_path, "PRAGMA foreign_key_check") == []
 
 
 async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
@@ -263,6 +331,40 @@ async def test_what_makes_a_promise_is_durable_and_the_rest_is_not(store: Sqlite
     assert durable()
 
 
+async def test_an_event_is_in_the_commit_of_what_causes_it(store: SqliteStore) -> None:
+    await make_ready(store)
+    await make_ready(store, "ear", "second", events=("functions.hello",))
+    statements: list[str] = []
+    for connection in (store._db, store._writer._connection):
+        connection.set_trace_callback(statements.append)
+
+    def commits() -> list[int]:
+        """Return how many executions each commit has triggered."""
+        found = [0]
+        for statement in statements:
+            found[-1] += statement.startswith("INSERT INTO executions") and "'event'" in statement
+            if statement == "COMMIT":
+                found.append(0)
+        statements.clear()
+        return found[:-1]
+
+    made = await store.create_execution(accepted(execution()))
+    assert commits() == [1]
+    await store.claim_executions("owner", 1, 1, NOW, NOW)
+    assert commits() == [0]
+    await store.finish_execution(made.id, "owner", Outcome(status="completed", status_code=200), NOW)
+    assert commits() == [1]
+    await store.record_execution(accepted(execution()), Outcome(status="completed", status_code=200), ended=NOW)
+    assert commits() == [1]
+    asked = accepted(execution(), synchronous=True)
+    made = await store.create_execution(asked, owner="owner", lease_until=NOW)
+    assert commits() == [0]
+    await store.cancel_execution(PROJECT, "hello", made.id, "enough", NOW)
+    assert commits() == [1]
+    await store.delete_function(PROJECT, "hello", NOW)
+    assert commits() == [1]
+
+
 # -- queries --------------------------------------------------------------------------------------------
 
 
@@ -290,6 +392,16 @@ def test_no_query_reads_a_whole_table(tmp_path: Path) -> None:
             # Without a word on how, it goes through the table in order.
             assert not re.fullmatch(r"SEARCH (functions|deployments|builds|executions)", step), (name, step)
     connection.close()
+
+
+@pytest.mark.parametrize("name", ["count_own_executions", "own_executions_after", "own_executions_before"])
+def test_a_users_executions_are_found_by_an_index_of_readers(tmp_path: Path, name: str) -> None:
+    connection = database.connect(database.prepare(tmp_path))
+    parameters = dict.fromkeys(re.findall(r":(\w+)", SQL[name]))
+    steps = [step for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {SQL[name]}", parameters)]
+    connection.close()
+    assert any("INDEX executions_of_reader (function_seq=? AND read=?" in step for step in steps), steps
+    assert not any("TEMP B-TREE" in step for step in steps), steps
 
 
 async def test_reads_leave_no_snapshot_behind(store: SqliteStore, tmp_path: Path) -> None:

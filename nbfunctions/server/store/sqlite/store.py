@@ -72,6 +72,7 @@ class SqliteStore:
         self._data_dir = data_dir
         self._event_depth = event_depth
         self._listeners: list[OnChange] = []
+        self._closing = False
 
     def listen(self, on_change: OnChange) -> None:
         """Have ``on_change`` called for every change of an execution that this store has committed."""
@@ -89,6 +90,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Commit what was asked for and let go of the file."""
+        self._closing = True
         self._deleting.cancel()
         await asyncio.wait([self._deleting])
         await self._writer.close()
@@ -194,7 +196,7 @@ class SqliteStore:
             changes.delete_function, project_id, function_id, PIECE, now
         )
         self._announce_triggered(triggered)
-        if left and self._deleting.done():
+        if left and self._deleting.done() and not self._closing:
             self._deleting = asyncio.create_task(self._delete_leftovers())
         return digests
 
