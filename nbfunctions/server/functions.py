@@ -63,5 +63,7 @@ async def update_deployment(server: Server, caller: Caller, function_id: str, de
 async def delete(server: Server, caller: Caller, function_id: str) -> None:
     """Delete a function with its deployments, builds, archives and executions."""
     async with server.artifacts.lock:
-        await server.forget(await server.store.delete_function(caller.project_id, function_id, server.clock()))
+        unused = await server.store.delete_function(caller.project_id, function_id, server.clock())
+        server.usage.drop(caller.project_id, function_id)
+        await server.forget(unused)
     await server.artifacts.forget_uploads(Upload(caller.project_id, function_id))

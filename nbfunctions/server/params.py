@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from nbfunctions.errors import GeneralArgumentInvalid
 from nbfunctions.server.cron import is_cron
-from nbfunctions.server.patterns import is_event
+from nbfunctions.server.patterns import has_happened, is_event
 
 __all__ = [
     "CRON",
@@ -18,6 +18,9 @@ __all__ = [
     "EVENT",
     "FLAG",
     "FLAG_TEXT",
+    "HAPPENED",
+    "IDEMPOTENCY_KEY",
+    "OBJECT",
     "ROLES",
     "TEAMS",
     "UID",
@@ -199,13 +202,22 @@ NESTING_LIMIT: Final = 64
 """Levels of a variable that is JSON itself: few enough for every reader on its way."""
 
 
-def _variables(value: Any) -> dict[str, Any]:
+def _object(value: Any) -> dict[str, Any]:
     if value == []:
         return {}
     if not isinstance(value, dict) or not _is_json(value, NESTING_LIMIT):
         _refuse()
     if len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) > VARIABLES_LIMIT:
         _refuse()
+    return dict(value)
+
+
+OBJECT: Final = Rule("Value must be a valid object.", _object)
+"""The reference's ``Assoc``."""
+
+
+def _variables(value: Any) -> dict[str, Any]:
+    value = _object(value)
     for name, content in value.items():
         if not name or "=" in name or "\0" in name or not _is_unicode(name):
             _refuse(f"Value must be a valid object. {name!r} can't be the name of a variable.")
@@ -233,6 +245,26 @@ CRON: Final = Rule(
 EVENT: Final = Rule(
     "Event is not valid.", lambda value: value if isinstance(value, str) and is_event(value) else _refuse()
 )
+
+
+def _happened(value: Any) -> str:
+    if not isinstance(value, str) or not is_event(value):
+        _refuse()
+    if not has_happened(value):
+        _refuse(f"Event is not valid. Expected one thing that happened, as users.jane.create, found {value!r}.")
+    return str(value)
+
+
+HAPPENED: Final = Rule("Event is not valid.", _happened)
+"""An event with concrete ids and an action."""
+
+_PRINTABLE: Final = re.compile(r"[ -~]{1,255}")
+
+IDEMPOTENCY_KEY: Final = Rule(
+    "Value must be at most 255 printable ASCII characters",
+    lambda value: value if isinstance(value, str) and _PRINTABLE.fullmatch(value) else _refuse(),
+)
+"""What the client calls a request."""
 
 
 def _role(role: Any) -> str:

@@ -27,6 +27,7 @@ from nbfunctions.server.params import (
     FLAG,
     FLAG_TEXT,
     HAPPENED,
+    IDEMPOTENCY_KEY,
     OBJECT,
     ROLES,
     TEAMS,
@@ -106,7 +107,7 @@ def endpoints(server: Server) -> tuple[Endpoint, ...]:
         Param("data", text(8192), default=""),
         Param("async", FLAG, default=True, key="asynchronous"),
     )
-    once = (Param("Idempotency-Key", text(255), default="", key="idempotency_key"),)
+    once = (Param("Idempotency-Key", IDEMPOTENCY_KEY, default="", key="idempotency_key"),)
     happened = (
         Param("event", HAPPENED, required=True),
         Param("payload", OBJECT, default={}),

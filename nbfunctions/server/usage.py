@@ -36,6 +36,7 @@ class Usage:
         self._store = store
         self._clock = clock
         self._counts: dict[tuple[str, str, int], list[float]] = {}
+        self._flushing = asyncio.Lock()
 
     def on_change(self, change: ExecutionChange) -> None:
         """Count an execution that has ended."""
@@ -54,22 +55,29 @@ class Usage:
         await self.flush()
 
     async def flush(self) -> None:
-        """Write down what was counted."""
-        counts, self._counts = self._counts, {}
-        if not counts:
-            return
-        try:
-            await self._store.add_usage(
-                [
-                    UsageCount(*key, int(executions), int(failures), time)
-                    for key, (executions, failures, time) in counts.items()
-                ]
-            )
-        except BaseException:
-            for key, added in counts.items():
-                held = self._counts.setdefault(key, [0, 0, 0.0])
-                self._counts[key] = [a + b for a, b in zip(held, added, strict=True)]
-            raise
+        """Write down what was counted; when this returns, it is written."""
+        async with self._flushing:
+            counts, self._counts = self._counts, {}
+            if not counts:
+                return
+            try:
+                await self._store.add_usage(
+                    [
+                        UsageCount(*key, int(executions), int(failures), time)
+                        for key, (executions, failures, time) in counts.items()
+                    ]
+                )
+            except Exception:
+                # Not when this is cancelled: the store writes what it was given.
+                for key, added in counts.items():
+                    held = self._counts.setdefault(key, [0, 0, 0.0])
+                    self._counts[key] = [a + b for a, b in zip(held, added, strict=True)]
+                raise
+
+    def drop(self, project_id: str, function_id: str) -> None:
+        """Forget what was counted of a function that is gone: another one may have its id."""
+        for key in [key for key in self._counts if key[:2] == (project_id, function_id)]:
+            del self._counts[key]
 
     async def forget(self) -> None:
         """Delete counts that no range shows any more."""
