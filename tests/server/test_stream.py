@@ -257,7 +257,7 @@ def test_another_run_of_the_server_is_not_known(tmp_path: Path) -> None:
 def test_a_stream_shows_that_it_is_alive_and_ends_with_its_users_token(
     server: Serving, api: httpx.Client, function: str
 ) -> None:
-    body = {"duration": 6}  # and 10 seconds that clocks may differ by
+    body = {"duration": 8}  # and 10 seconds that clocks may differ by
     token = given(api.post("/users/jane/jwts", json=body), 201)["jwt"]
     with client(server, {"X-Appwrite-Project": server.project, "X-Appwrite-JWT": token}) as jane:
         began = time.monotonic()
@@ -269,8 +269,8 @@ def test_a_stream_shows_that_it_is_alive_and_ends_with_its_users_token(
             assert 14 < time.monotonic() - began < 17
             later = next(lines)
             assert int(later.rpartition("-")[2]) > int(opened.rpartition("-")[2])
-            assert list(lines) == [""]
-        assert 14 < time.monotonic() - began < 20
+            assert set(lines) <= {"", ": alive", later}
+        assert 16 < time.monotonic() - began < 22
 
 
 def test_a_reader_that_is_too_slow_reads_all_anew(server: Serving, api: httpx.Client) -> None:
