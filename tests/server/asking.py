@@ -160,7 +160,8 @@ def raw(port: int, *pieces: bytes, seconds: float = 10.0) -> bytes:
             while piece := connection.recv(65536):
                 received += piece
                 head, end, body = received.partition(b"\r\n\r\n")
-                if end and f"content-length: {len(body)}\r\n".encode() in head.lower() + b"\r\n":
+                is_empty = head.startswith(b"HTTP/1.1 204 ")
+                if end and (is_empty or f"content-length: {len(body)}\r\n".encode() in head.lower() + b"\r\n"):
                     break
         except (ConnectionResetError, BrokenPipeError):
             pass
