@@ -68,6 +68,119 @@ def test_bytes_that_are_no_text_are_no_parameters(api: httpx.Client, kind: dict[
     assert handled(api.post("/functions", content=body, headers=kind)) == 400
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"functionId": "f", "name": "ä", "runtime": "%s"}'.encode("utf-16"),
+        '{"functionId": "f", "name": "ä", "runtime": "%s"}'.encode("utf-16-le"),
+        '{"functionId": "f", "name": "ä", "runtime": "%s"}'.encode("utf-32"),
+        '{"functionId": "f", "name": "ä", "runtime": "%s"}'.encode("latin-1"),
+        '{"functionId": "f", "name": "ä", "runtime": "%s"}'.encode("utf-8-sig"),
+        b'{"functionId": "f", "name": "\xed\xa0\x80", "runtime": "%s"}',  # half of a pair
+        b'{"functionId": "f", "name": "\xc0\x80", "runtime": "%s"}',  # a null, too long
+        b'{"functionId": "f", "name": "\xf4\x90\x80\x80", "runtime": "%s"}',  # beyond Unicode
+        b'{"functionId": "f", "name": "a\0b", "runtime": "%s"}',
+        b'{"functionId": "f", "name": "f", "runtime": "%s"}\0',
+        b'{"functionId": "f", "name": "f", "runtime": "%s"} {}',
+        b'{"functionId": "f", "name": "f", "runtime": "%s",}',
+        b"{'functionId': 'f', 'name': 'f', 'runtime': '%s'}",
+        b'{"functionId": "f", "name": "f", "runtime": "%s", "timeout": NaN}',
+        b'{"functionId": "f", "name": "f", "runtime": "%s", "timeout": 1e999}',
+        b'{"functionId": "f", "name": "f", "runtime": "%s", "timeout": 0x10}',
+        b'{"functionId": "f", "name": "f", "runtime": "%s", "timeout": 1}// comment',
+        b'[{"functionId": "f", "name": "f", "runtime": "%s"}]',
+        b'"{}"',
+        b"1",
+        b"true",
+    ],
+)
+@pytest.mark.parametrize("charset", ["", "; charset=utf-16", "; charset=latin-1"])
+def test_json_is_utf_8_and_nothing_else(api: httpx.Client, body: bytes, charset: str) -> None:
+    content = body.replace(b"%s", RUNTIME.encode())
+    answer = api.post("/functions", content=content, headers={"Content-Type": f"application/json{charset}"})
+    refused(answer, 400, "general_argument_invalid")
+    assert given(api.get("/functions"))["total"] == 0
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-16", "Application/JSON ;x", "application/json;;"])
+def test_what_stands_behind_the_content_type_is_ignored(api: httpx.Client, kind: str) -> None:
+    body = json.dumps({"functionId": "f", "name": "ä", "runtime": RUNTIME}).encode()
+    assert given(api.post("/functions", content=body, headers={"Content-Type": kind}), 201)["name"] == "ä"
+
+
+def test_of_fields_of_one_name_the_last_counts(api: httpx.Client) -> None:
+    body = b'{"functionId": "f", "name": "first", "runtime": "%s", "name": "last"}' % RUNTIME.encode()
+    assert given(api.post("/functions", content=body, headers=JSON), 201)["name"] == "last"
+    assert (
+        given(api.put("/functions/f", content=b"name=first&name=last&name[]=x&name=end", headers=FORM))["name"] == "end"
+    )
+    parts: Any = [("name", (None, "first")), ("name", (None, "last"))]
+    assert given(api.put("/functions/f", files=parts))["name"] == "last"
+    create(api, "g")
+    assert [one["$id"] for one in given(api.get("/functions?limit=5&limit=1&offset=1"))["functions"]] == ["g"]
+    refused(api.get("/functions?limit=5&limit=x"), 400, "general_argument_invalid")
+
+
+def test_of_projects_in_the_query_the_last_counts(api: httpx.Client, server: Serving) -> None:
+    given(api.get(f"/functions?project=nobody&project={server.project}"))
+    refused(api.get(f"/functions?project={server.project}&project=nobody"), 404, "project_not_found")
+
+
+def test_an_id_in_the_path_wins_over_one_in_the_body(api: httpx.Client) -> None:
+    create(api, "f")
+    create(api, "g", name="untouched")
+    for request in ({"json": {"functionId": "g", "name": "x"}}, {"data": {"functionId": "g", "name": "x"}}):
+        assert given(api.put("/functions/f?functionId=g", **request))["$id"] == "f"  # type: ignore[arg-type]
+    assert given(api.get("/functions/g"))["name"] == "untouched"
+
+
+PART = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+FILE = b'--b\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\n\r\nx\r\n'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        PART % (b"entry\0point", b"main.py") + FILE % (b"code", b"c.gz"),
+        PART % (b"entrypoint", b"main\0.py") + FILE % (b"code", b"c.gz"),
+        PART % (b"entrypoint", b"main.py") + FILE % (b"co\0de", b"c.gz"),
+        PART % (b"entrypoint", b"main.py") + FILE % (b"code", b"c.gz\0.txt"),
+        PART % (b"entrypoint", b"main.py") + FILE % (b"code", b"c\0.gz"),
+        PART % (b"entrypoint", b"main.py") + FILE % (b"code", b"../../../c.gz"),
+        PART % (b"entrypoint", b"main.py") + FILE % (b"code", b"x" * 10_000 + b".gz"),
+        PART % (b"entrypoint", b"main.py") + FILE % (b"code", b"\xff.gz"),
+        PART % (b"entrypoint", b"main.py") + FILE % (b"code", b""),
+        PART % (b"entrypoint", b"main.py") + b'--b\r\nContent-Disposition: form-data; name="code"; filename*=x\r\n\r\n',
+        PART % (b"x" * 100_000, b"main.py"),
+        b"--b\r\n" + b"X-A: b\r\n" * 10_000 + b"\r\nx\r\n",
+        b"--b\r\nX-A: " + b"b" * 1_000_000 + b"\r\n\r\nx\r\n",
+        b"--b\r\n" * 10_000,
+        b"\r\n" * 100_000,
+        b"--b--\r\n" + PART % (b"entrypoint", b"main.py"),
+    ],
+)
+@pytest.mark.parametrize("end", [b"--b--\r\n", b"--b", b""])
+def test_odd_parts_of_a_form_are_refused_or_kept(api: httpx.Client, body: bytes, end: bytes) -> None:
+    create(api)
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = api.post("/functions/f/deployments", content=body + end, headers=headers)
+    if handled(answer) == 201:
+        built = wait_for_build(api, answer.json())
+        assert built["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "text", [b"a\0b", b"a%00b", b"\xc0\x80", b"%c0%80", b"\r\nX-A: b", b"%0d%0aX-A:%20b", b"\xff", b"%ff", b"%", b"%zz"]
+)
+def test_odd_bytes_in_a_form_are_kept_and_do_no_harm(api: httpx.Client, text: bytes) -> None:
+    create(api)
+    for body in (b"name=" + text, b"name=f&" + text + b"=1", b"name=f&execute[" + text + b"]=role:all"):
+        answer = api.put("/functions/f", content=body, headers=FORM)
+        assert handled(answer) == 200
+        assert "x-a" not in answer.headers
+    assert given(api.get("/functions/f"))["execute"] == ["role:all"]
+
+
 @pytest.mark.parametrize("kind", [JSON, FORM, {}])
 def test_a_body_of_more_than_six_megabytes_is_refused(api: httpx.Client, kind: dict[str, str]) -> None:
     answer = api.post("/functions", content=b" " * (6 * 1024 * 1024 + 1), headers=kind)
@@ -223,6 +336,68 @@ def test_odd_paths_are_refused(api: httpx.Client, path: str) -> None:
         handled(api.request(method, path))
 
 
+def line_of(server: Serving, method: str, target: bytes, *more: bytes, body: bytes = b"") -> bytes:
+    """Return a request with the key, as bytes."""
+    named = [f"{name}: {value}".encode() for name, value in server.headers.items()]
+    return b"\r\n".join([method.encode() + b" " + target + b" HTTP/1.1", b"Host: localhost", *named, *more, b"", body])
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"/v1//functions/f", 404),
+        (b"//v1/functions/f", 404),
+        (b"//localhost/v1/functions/f", 404),
+        (b"/v1/./functions/f", 404),
+        (b"/v1/functions/./f", 404),
+        (b"/v1/x/../functions/f", 404),
+        (b"/v1/functions/x/../f", 404),
+        (b"/v1/functions/..", 400),
+        (b"/v1/functions/%2e%2e", 400),
+        (b"/v1/functions/%2e%2e/functions/f", 404),
+        (b"/v1/functions/f%2f", 404),
+        (b"/v1/functions%2ff", 404),
+        (b"/v1%2Ffunctions/f", 404),
+        (b"/v1/functions/f%5c", 400),
+        (b"/v1/functions/f%252f", 400),
+        (b"/v1/functions/f;x=y", 400),
+        (b"/v1/functions;x/f", 404),
+        (b"/v1/functions/f//", 404),
+        (b"/v1/functions//", 400),
+        (b"/v1/functions//f", 404),
+        (b"/V1/functions/f", 404),
+        (b"/v1/FUNCTIONS/f", 404),
+        (b"/v1/functions/f%20", 400),
+        (b"/v1/functions/f\\", 400),
+        (b"/v1/functions/f\0", 400),
+        (b"/v1/functions/\xc3\xa4", 400),
+        (b"/v1/functions/f\x7f", 400),
+        (b"/v1/functions/f\t", 400),
+        (b"/v1/functions/f\x0bHTTP/1.1", 400),
+        (b"v1/functions/f", 400),
+        (b"http://localhost", 400),
+        (b"http:///v1/functions/f", 400),
+        (b"*", 404),
+        (b"?", 400),
+        (b"/v1/functions/" + b"f" * 60_000, 400),
+        (b"/v1/functions?x=/functions/f", 404),
+    ],
+)
+def test_a_path_is_taken_as_it_is_written(api: httpx.Client, server: Serving, target: bytes, status: int) -> None:
+    create(api)
+    answer = raw(server.port, line_of(server, "DELETE", target))
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:300]
+    given(api.get("/functions/f"))
+
+
+@pytest.mark.parametrize(
+    "target", [b"/v1/functions/f", b"/v1/functions/%66", b"/v1/functions/f/", b"/v1/functions/f?x#y"]
+)
+def test_a_path_that_is_written_otherwise_is_the_same(api: httpx.Client, server: Serving, target: bytes) -> None:
+    create(api)
+    assert raw(server.port, line_of(server, "DELETE", target)).startswith(b"HTTP/1.1 204 ")
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -334,6 +509,235 @@ def test_what_is_no_http_is_refused_at_once(server: Serving, garbage: bytes) -> 
     assert answer == b"" or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4")), answer[:200]
 
 
+CHUNKED = b"Transfer-Encoding: chunked"
+
+
+def framed(*headers: bytes, body: bytes = b"") -> tuple[list[bytes], bytes]:
+    return [*headers], body
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        framed(b"Content-Length: 5", CHUNKED, body=b"0\r\n\r\nHIDDEN"),
+        framed(CHUNKED, b"Content-Length: 5", body=b"0\r\n\r\nHIDDEN"),
+        framed(CHUNKED, b"Content-Length: 0", body=b"0\r\n\r\nHIDDEN"),
+        framed(b"Content-Length: 0", CHUNKED, body=b"0\r\n\r\nHIDDEN"),
+        framed(b"Content-Length: 0", b"Content-Length: 3", body=b"abcHIDDEN"),
+        framed(b"Content-Length: 3", b"Content-Length: 3", body=b"abcHIDDEN"),
+        framed(b"Content-Length: 0, 0", body=b"HIDDEN"),
+        framed(b"Content-Length: +0", body=b"HIDDEN"),
+        framed(b"Content-Length: -0", body=b"HIDDEN"),
+        framed(b"Content-Length: -1", body=b"HIDDEN"),
+        framed(b"Content-Length: 0x0", body=b"HIDDEN"),
+        framed(b"Content-Length: 0 0", body=b"HIDDEN"),
+        framed(b"Content-Length: 0.0", body=b"HIDDEN"),
+        framed(b"Content-Length: 1_0", body=b"HIDDEN"),
+        framed(b"Content-Length:", body=b"HIDDEN"),
+        framed(b"Content-Length: \xd9\xa0", body=b"HIDDEN"),
+        framed(b"Content-Length: 99999999999999999999", body=b"HIDDEN"),
+        framed(b"Content-Length : 0", body=b"HIDDEN"),
+        framed(b"Content-Length\t: 0", body=b"HIDDEN"),
+        framed(b"Content\xadLength: 0", b"Content-Length : 3", body=b"HIDDEN"),
+        framed(b"Transfer-Encoding : chunked", body=b"0\r\n\r\nHIDDEN"),
+        framed(b"Transfer-Encoding: xchunked", body=b"0\r\n\r\nHIDDEN"),
+        framed(b"Transfer-Encoding: chunked, identity", body=b"0\r\n\r\nHIDDEN"),
+        framed(b"Transfer-Encoding: identity", body=b"0\r\n\r\nHIDDEN"),
+        framed(b"Transfer-Encoding: identity", b"Content-Length: 0", body=b"HIDDEN"),
+        framed(b"Transfer-Encoding: chunked, chunked", body=b"0\r\n\r\nHIDDEN"),
+        framed(CHUNKED, CHUNKED, body=b"0\r\n\r\nHIDDEN"),
+        framed(CHUNKED, b"Transfer-Encoding: identity", body=b"0\r\n\r\nHIDDEN"),
+        framed(b"Transfer-Encoding:\x0bchunked", body=b"0\r\n\r\nHIDDEN"),
+        framed(b"Transfer-Encoding: \xa0chunked", body=b"0\r\n\r\nHIDDEN"),
+        framed(b'Transfer-Encoding: "chunked"', body=b"0\r\n\r\nHIDDEN"),
+        framed(b"Transfer-Encoding:", body=b"0\r\n\r\nHIDDEN"),
+        framed(b"X-A: b\r\n Transfer-Encoding: chunked", body=b"0\r\n\r\nHIDDEN"),
+        framed(b"Transfer-Encoding:\r\n chunked", body=b"0\r\n\r\nHIDDEN"),
+        framed(b"Transfer-Encoding\r\n: chunked", body=b"0\r\n\r\nHIDDEN"),
+        framed(b"X-A: b\nTransfer-Encoding: chunked", body=b"0\r\n\r\nHIDDEN"),
+        framed(b"X-A: b\rTransfer-Encoding: chunked", body=b"0\r\n\r\nHIDDEN"),
+        framed(b"X-A: b\0Transfer-Encoding: chunked", body=b"0\r\n\r\nHIDDEN"),
+        framed(CHUNKED, body=b"0\n\nHIDDEN"),
+        framed(CHUNKED, body=b"3\nabc\n0\n\nHIDDEN"),
+        framed(CHUNKED, body=b"3\r\nabcXX0\r\n\r\nHIDDEN"),
+        framed(CHUNKED, body=b"3\r\nabcHIDDEN"),
+        framed(CHUNKED, body=b"2\r\nabc\r\n0\r\n\r\nHIDDEN"),
+        framed(CHUNKED, body=b"0x0\r\n\r\nHIDDEN"),
+        framed(CHUNKED, body=b"+0\r\n\r\nHIDDEN"),
+        framed(CHUNKED, body=b"-1\r\nHIDDEN"),
+        framed(CHUNKED, body=b" 0\r\n\r\nHIDDEN"),
+        framed(CHUNKED, body=b"0 \r\n\r\nHIDDEN"),
+        framed(CHUNKED, body=b"\r\n\r\nHIDDEN"),
+        framed(CHUNKED, body=b"0;a\nb\r\n\r\nHIDDEN"),
+        framed(CHUNKED, body=b'0;a="\n"\r\n\r\nHIDDEN'),
+        framed(CHUNKED, body=b"fffffffffffffffffffffffff\r\nHIDDEN"),
+        framed(CHUNKED, body=b"1" + b"0" * 16 + b"\r\nHIDDEN"),
+        framed(CHUNKED, body=b"0\r\nno colon\r\n\r\nHIDDEN"),
+        framed(CHUNKED, body=b"0\r\n X-A: b\r\n\r\nHIDDEN"),
+        framed(CHUNKED, body=b"0\r\nContent-Length : 9\r\n\r\nHIDDEN"),
+        framed(CHUNKED, body=b"0\r\nContent-Length: 9\r\n\r\nHIDDEN"),
+        framed(CHUNKED, body=b"0\r\nTransfer-Encoding: chunked\r\n\r\nHIDDEN"),
+    ],
+)
+@pytest.mark.parametrize("upgrade", [[], [b"Connection: Upgrade", b"Upgrade: h2c"]])
+def test_no_request_hides_behind_a_length_that_is_read_in_two_ways(
+    api: httpx.Client, server: Serving, headers: list[bytes], body: bytes, upgrade: list[bytes]
+) -> None:
+    create(api)
+    hidden = line_of(server, "DELETE", b"/v1/functions/f")
+    line = line_of(server, "POST", b"/v1/functions", *upgrade, *headers, body=body.replace(b"HIDDEN", hidden))
+    answer = whole(server.port, line)
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+    given(api.get("/functions/f"))
+
+
+def whole(port: int, *pieces: bytes) -> bytes:
+    """Send bytes, and return everything that comes until the server closes the connection."""
+    received = b""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+        contextlib.suppress(ConnectionResetError, BrokenPipeError),
+    ):
+        for piece in pieces:
+            connection.sendall(piece)
+        while piece := connection.recv(65536):
+            received += piece
+    return received
+
+
+CLOSE = b"Connection: close"
+CONTENT = b'{"name": "sent"}'
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        framed(b"Content-Length: %d" % len(CONTENT), body=CONTENT),
+        framed(b"Content-Length: 00000%d" % len(CONTENT), body=CONTENT),
+        framed(b"content-LENGTH:%d \t " % len(CONTENT), body=CONTENT),
+        framed(CHUNKED, body=b"10\r\n%b\r\n0\r\n\r\n" % CONTENT),
+        framed(b"TRANSFER-encoding:\tChunked", body=b"10\r\n%b\r\n0\r\n\r\n" % CONTENT),
+        framed(CHUNKED, body=b"0000000010\r\n%b\r\n000\r\n\r\n" % CONTENT),
+        framed(CHUNKED, body=b'10;a=b;c="d e";f\r\n%b\r\n0;x\r\n\r\n' % CONTENT),
+        framed(CHUNKED, body=b"10;%b\r\n%b\r\n0\r\n\r\n" % (b"x" * 100_000, CONTENT)),
+        framed(CHUNKED, body=b"".join(b"1\r\n%c\r\n" % byte for byte in CONTENT) + b"0\r\n\r\n"),
+        framed(CHUNKED, body=b"10\r\n%b\r\n0\r\nX-A: b\r\nHost: evil.example\r\n\r\n" % CONTENT),
+    ],
+)
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_body_that_is_framed_well_is_read_however_it_comes(
+    api: httpx.Client, server: Serving, headers: list[bytes], body: bytes, apart: bool
+) -> None:
+    create(api)
+    line = line_of(server, "PUT", b"/v1/functions/f", b"Content-Type: application/json", CLOSE, *headers, body=body)
+    pieces = [line[i : i + 1] for i in range(min(len(line), 2000))] + [line[2000:]] if apart else [line]
+    answer = whole(server.port, *pieces)
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert given(api.get("/functions/f"))["name"] == "sent"
+
+
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("upgrade", [[], [b"Connection: close, Upgrade", b"Upgrade: h2c"]])
+def test_headers_behind_the_body_are_not_the_requests(
+    api: httpx.Client, server: Serving, apart: bool, upgrade: list[bytes]
+) -> None:
+    create(api)
+    lines = [b"PUT /v1/functions/f HTTP/1.1", b"Host: localhost", b"X-Appwrite-Project: default", CHUNKED]
+    head = b"\r\n".join([*lines, *(upgrade or [CLOSE]), b"", b""])
+    body = b"6\r\nname=x\r\n0\r\nX-Appwrite-Key: %b\r\n" % server.key.encode()
+    end = b"Content-Type: application/json\r\nOrigin: https://evil.example\r\n\r\n"
+    answer = whole(server.port, *([head, body, end] if apart else [head + body + end]))
+    assert answer.startswith(b"HTTP/1.1 401 "), answer
+    assert b"User (role: guest) missing scope (functions.write)" in answer
+    without = head.replace(b"Host: localhost\r\n", b"") + b"0\r\nHost: localhost\r\n\r\n"
+    assert whole(server.port, without).startswith(b"HTTP/1.1 400 ")
+    assert given(api.get("/functions/f"))["name"] == "f"
+
+
+@pytest.mark.parametrize("more", [b"X-A: b\r\n" * 1000, b"x" * 10_000])
+def test_headers_behind_the_body_that_have_no_end_are_cut_off(server: Serving, more: bytes) -> None:
+    before = memory(server.process.pid)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(line_of(server, "POST", b"/v1/functions", CHUNKED, body=b"0\r\nX-A: "))
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            for _ in range(5_000):
+                connection.sendall(more)
+    assert memory(server.process.pid) - before < 10_000_000
+
+
+@pytest.mark.parametrize("kind", ["content-length", "chunked"])
+def test_a_request_in_a_body_is_no_request(api: httpx.Client, server: Serving, kind: str) -> None:
+    create(api)
+    hidden = line_of(server, "DELETE", b"/v1/functions/f")
+    for method, target in [
+        ("GET", b"/v1/functions"),
+        ("POST", b"/v1/functions"),
+        ("POST", b"/nothing"),
+        ("OPTIONS", b"/"),
+    ]:
+        if kind == "chunked":
+            line = line_of(server, method, target, CHUNKED, body=b"%x\r\n%b\r\n0\r\n\r\n" % (len(hidden), hidden))
+        else:
+            line = line_of(server, method, target, b"Content-Length: %d" % len(hidden), body=hidden)
+        last = line_of(server, "GET", b"/v1/health/version", CLOSE)
+        answer = whole(server.port, line + last)
+        assert answer.count(b"HTTP/1.1 ") == 2, answer
+        assert b'{"version":' in answer
+    given(api.get("/functions/f"))
+
+
+def test_nothing_is_done_behind_a_request_that_closes(api: httpx.Client, server: Serving) -> None:
+    create(api)
+    hidden = line_of(server, "DELETE", b"/v1/functions/f")
+    for first in (line_of(server, "GET", b"/v1/functions", CLOSE), b"GET /v1/health/version HTTP/1.0\r\n\r\n"):
+        answer = whole(server.port, first + hidden)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.count(b"HTTP/1.1 ") == 1
+    given(api.get("/functions/f"))
+
+
+def test_a_hundred_thousand_headers_are_too_many_or_handled(server: Serving) -> None:
+    head = b"GET /v1/health/version HTTP/1.1\r\nHost: localhost\r\n"
+    assert raw(server.port, head + b"a:\r\n" * 50_000 + b"\r\n").startswith(b"HTTP/1.1 200 ")
+    answer = whole(server.port, head, *[b"a:\r\n" * 10_000] * 20, b"\r\n")
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"x" * 99_999])
+@pytest.mark.parametrize("framing", [b"Content-Length: 100000", CHUNKED, b"Transfer-Encoding: xchunked"])
+def test_nothing_is_done_for_a_request_whose_body_never_ends(
+    api: httpx.Client, server: Serving, framing: bytes, body: bytes
+) -> None:
+    create(api)
+    content = b"%x\r\n%b\r\n" % (len(body), body) if framing == CHUNKED and body else body
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(line_of(server, "DELETE", b"/v1/functions/f", framing, body=content))
+        given(api.get("/functions/f"))
+    for _ in range(3):
+        given(api.get("/functions/f"))
+
+
+@pytest.mark.parametrize(
+    ("framing", "size"),
+    [
+        (b"Content-Length: %d" % (6 * 1024 * 1024 + 1), b""),
+        (b"Content-Length: %d" % 10**12, b""),
+        (b"Content-Length: %d" % (2**63 - 1), b""),
+        (CHUNKED, b"600001\r\n"),
+        (CHUNKED, b"ffffffffffffffff\r\n"),
+    ],
+)
+def test_a_body_that_is_announced_as_large_is_refused_when_it_is(server: Serving, framing: bytes, size: bytes) -> None:
+    head = line_of(server, "POST", b"/v1/functions", framing, body=size)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(head + b" " * (6 * 1024 * 1024 + 1))
+        answer = connection.recv(65_536)
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert b"The request is larger than 6291456 bytes" in answer
+
+
 def test_requests_one_behind_the_other_are_all_answered(server: Serving) -> None:
     one = b"GET /v1/health/version HTTP/1.1\r\nHost: localhost\r\n\r\n"
     last = b"GET /v1/health/version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -341,6 +745,25 @@ def test_requests_one_behind_the_other_are_all_answered(server: Serving) -> None
         connection.sendall(one * 20 + last)
         received = b"".join(iter(lambda: connection.recv(65536), b""))
     assert received.count(b"HTTP/1.1 200 OK") == 21
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_ten_thousand_requests_at_once_are_answered_and_not_held_in_memory(server: Serving, method: str) -> None:
+    length = b"Content-Length: 0\r\n" if method == "POST" else b""
+    one = method.encode() + b" /v1/nothing HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % length
+    highest = before = memory(server.process.pid)
+    count, end = 0, b""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        sending = threading.Thread(target=connection.sendall, args=(one * 20_000,))
+        sending.start()
+        while count < 20_000:
+            received = connection.recv(1_000_000)
+            assert received
+            count += (end + received).count(b"HTTP/1.1 404 ")
+            end = received[-12:]
+            highest = max(highest, memory(server.process.pid))
+        sending.join()
+    assert highest - before < 25_000_000, f"grew by {(highest - before) / 1e6:.1f} MB"
 
 
 def test_old_http_is_answered(server: Serving) -> None:
