@@ -365,6 +365,37 @@ async def test_an_event_is_in_the_commit_of_what_causes_it(store: SqliteStore) -
     assert commits() == [1]
 
 
+async def test_an_end_that_triggers_much_is_not_committed_by_the_loop(store: SqliteStore) -> None:
+    await make_ready(store)
+    here: list[str] = []
+    store._db.set_trace_callback(here.append)
+    done = Outcome(status="completed", status_code=200, response="x" * 50_000)
+
+    async def ended_here() -> list[bool]:
+        found = []
+        for way in ("record", "finish"):
+            asked = accepted(execution(), synchronous=True)
+            if way == "finish":
+                await store.create_execution(asked, owner="owner", lease_until=NOW)
+            here.clear()
+            if way == "finish":
+                await store.finish_execution(asked.execution.id, "owner", done, NOW)
+            else:
+                await store.record_execution(asked, done, ended=NOW)
+            found.append("COMMIT" in here)
+            recorded = await store.get_execution(PROJECT, "hello", asked.execution.id)
+            assert recorded.status == "completed"
+        return found
+
+    assert await ended_here() == [True, True]
+    await make_ready(store, "one", "d1", events=("functions.hello",))
+    assert await ended_here() == [True, True]
+    await make_ready(store, "two", "d2", events=("functions.hello",))
+    assert await ended_here() == [False, False]
+    for function_id, triggered in (("one", 4), ("two", 2)):
+        assert (await store.list_executions(PROJECT, function_id, Page())).total == triggered
+
+
 # -- queries --------------------------------------------------------------------------------------------
 
 

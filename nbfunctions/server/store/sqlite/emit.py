@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from sqlite3 import Connection
 from typing import Any, Final
@@ -15,15 +16,23 @@ from nbfunctions.server.store.protocol import Acceptance
 from nbfunctions.server.store.sqlite import rows
 from nbfunctions.server.store.sqlite.sql import SQL
 
-__all__ = ["Triggered", "emit", "emit_names", "insert_execution", "set_listeners"]
+__all__ = ["TooMuch", "Triggered", "emit", "emit_names", "insert_execution", "set_listeners"]
 
 log = logging.getLogger("nbfunctions")
 
 EVENT_DATA_LIMIT: Final = 65_535
 """Bytes of an event's payload, as of all variables of a call together (spec, section 7.4)."""
 
+ROW: Final = 500
+"""Bytes of an execution that waits, without its event's payload."""
+
 Triggered = list[Acceptance]
 """The executions that an event has triggered."""
+
+
+class TooMuch(Exception):
+    """An event would trigger more than there is room for."""
+
 
 _encode = msgspec.json.Encoder().encode
 
@@ -39,17 +48,20 @@ def emit(
     user_id: str = "",
     depth: int = 0,
     depth_limit: int = 1,
+    room: float = math.inf,
 ) -> Triggered:
     """Accept one execution of each function that listens (spec, section 9.6), and return them.
 
     ``resources`` are kinds and ids from the root on, ``payload`` is a record, ``depth`` how many executions lie behind
     the event. Functions without a deployment that is ready are passed over. One execution too many in a chain, and one
-    whose event carries too much, are recorded as failed.
+    whose event carries too much, are recorded as failed. Raises :class:`TooMuch` for more than ``room`` bytes of rows.
     """
     if db.execute(SQL["has_listeners"], (project_id,)).fetchone() is None:
         return []
     names = patterns.names(resources, action)
-    return emit_names(db, project_id, names, payload, now, user_id=user_id, depth=depth, depth_limit=depth_limit)
+    return emit_names(
+        db, project_id, names, payload, now, user_id=user_id, depth=depth, depth_limit=depth_limit, room=room
+    )
 
 
 def emit_names(
@@ -62,12 +74,15 @@ def emit_names(
     user_id: str = "",
     depth: int = 0,
     depth_limit: int = 1,
+    room: float = math.inf,
 ) -> Triggered:
     """Do the same for an event whose names are known."""
     listening = db.execute(SQL["listening"], (project_id, _encode(names).decode())).fetchall()
     if not listening:
         return []
     data = _encode(payload).decode()
+    if len(listening) * (ROW + len(data)) > room:
+        raise TooMuch
     reason = _refusal(names[0], data, depth, depth_limit)
     return [
         _trigger(

@@ -94,8 +94,8 @@ def _known(db: Connection, function_seq: int, idempotency: Idempotency, now: flo
     return rows.execution(db.execute(SQL["executions_of_page"], (json.dumps([seq]),)).fetchone())
 
 
-def record_execution(db: Connection, accepted: Acceptance, outcome: Outcome, ended: float) -> Ended:
-    """Raises ``FunctionNotFound``."""
+def record_execution(db: Connection, room: float, accepted: Acceptance, outcome: Outcome, ended: float) -> Ended:
+    """Raises ``FunctionNotFound``; ``TooMuch`` when what it triggers takes more than ``room`` bytes."""
     execution = accepted.execution
     values = (
         execution.id,
@@ -114,7 +114,7 @@ def record_execution(db: Connection, accepted: Acceptance, outcome: Outcome, end
     if not db.execute(SQL["record_execution"], values).rowcount:
         raise FunctionNotFound
     record = finished(execution, outcome, int(ended))
-    return _ended(db, accepted.project_id, record, ended, accepted.user_id, synchronous=True)
+    return _ended(db, accepted.project_id, record, ended, accepted.user_id, synchronous=True, room=room)
 
 
 def claim_executions(
@@ -166,9 +166,9 @@ def _execution_claim(row: tuple[Any, ...]) -> ExecutionClaim:
 
 
 def finish_execution(
-    db: Connection, execution_id: str, owner: str, outcome: Outcome, now: float, depth_limit: int
+    db: Connection, room: float, execution_id: str, owner: str, outcome: Outcome, now: float, depth_limit: int
 ) -> Ended | None:
-    """Return None when the execution is not the owner's any more."""
+    """Return None when the execution is not the owner's any more; raises as :func:`record_execution`."""
     values = (*rows.outcome_values(outcome), int(now), owner, execution_id)
     found = db.execute(SQL["finish_execution"], values).fetchone()
     if found is None:
@@ -192,6 +192,7 @@ def finish_execution(
         synchronous=synchronous == 1,
         depth=depth,
         depth_limit=depth_limit,
+        room=room,
     )
 
 
@@ -325,10 +326,11 @@ def _ended(
     synchronous: bool,
     depth: int = 0,
     depth_limit: int = 1,
+    room: float = math.inf,
 ) -> Ended:
     """Return an execution that has ended, once its event is out."""
     action = "create" if synchronous else "update"
-    triggered = _emit_of(db, project_id, execution, action, now, user_id, depth, depth_limit)
+    triggered = _emit_of(db, project_id, execution, action, now, user_id, depth, depth_limit, room)
     return Ended(project_id, execution, synchronous, triggered)
 
 
@@ -341,6 +343,7 @@ def _emit_of(
     user_id: str,
     depth: int = 0,
     depth_limit: int = 1,
+    room: float = math.inf,
 ) -> Triggered:
     return emit(
         db,
@@ -352,4 +355,5 @@ def _emit_of(
         user_id=user_id,
         depth=depth,
         depth_limit=depth_limit,
+        room=room,
     )

@@ -7,12 +7,14 @@ thread of their own. Every read begins anew, so it sees each commit before it, o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar, TypeVarTuple
 
 from nbfunctions.errors import DeploymentNotFound, ExecutionNotFound, FunctionNotFound, ProjectNotFound
 from nbfunctions.executor.executor import Outcome
@@ -39,7 +41,7 @@ from nbfunctions.server.store.protocol import (
     UsageCount,
 )
 from nbfunctions.server.store.sqlite import changes, database, execution_changes, lists, rows
-from nbfunctions.server.store.sqlite.emit import Triggered
+from nbfunctions.server.store.sqlite.emit import TooMuch, Triggered
 from nbfunctions.server.store.sqlite.execution_changes import Ended
 from nbfunctions.server.store.sqlite.sql import SQL
 from nbfunctions.server.store.sqlite.writer import Writer
@@ -50,9 +52,12 @@ PIECE: Final = 250
 """Executions deleted by one change, which takes some 4 ms, so that others get their turn."""
 
 SMALL: Final = 65_536
-"""Characters of an outcome that are written in no time."""
+"""Characters that are written in no time."""
 
 log = logging.getLogger("nbfunctions")
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 
 class SqliteStore:
@@ -315,9 +320,7 @@ class SqliteStore:
     async def record_execution(self, accepted: Acceptance, outcome: Outcome, *, ended: float) -> Execution:
         """Raises ``FunctionNotFound``."""
         return self._announce_ended(
-            await self._writer.write(
-                execution_changes.record_execution, accepted, outcome, ended, brief=_is_small(outcome)
-            )
+            await self._write_outcome(outcome, execution_changes.record_execution, accepted, outcome, ended)
         )
 
     async def claim_executions(
@@ -351,16 +354,28 @@ class SqliteStore:
 
     async def finish_execution(self, execution_id: str, owner: str, outcome: Outcome, now: float) -> Execution | None:
         """Return None when the execution is not this owner's any more."""
-        ended = await self._writer.write(
+        ended = await self._write_outcome(
+            outcome,
             execution_changes.finish_execution,
             execution_id,
             owner,
             outcome,
             now,
             self._event_depth,
-            brief=_is_small(outcome),
         )
         return None if ended is None else self._announce_ended(ended)
+
+    async def _write_outcome(
+        self,
+        outcome: Outcome,
+        change: Callable[[sqlite3.Connection, float, *Arguments], T],
+        *arguments: *Arguments,
+    ) -> T:
+        """Have an outcome recorded, at once if that and what it triggers takes no time."""
+        if len(outcome.response) + len(outcome.stdout) + len(outcome.stderr) < SMALL:
+            with contextlib.suppress(TooMuch):
+                return await self._writer.write(change, SMALL, *arguments, brief=True)
+        return await self._writer.write(change, math.inf, *arguments)
 
     async def cancel_execution(
         self, project_id: str, function_id: str, execution_id: str, reason: str, now: float
@@ -480,7 +495,3 @@ class SqliteStore:
     def _announce_triggered(self, triggered: Triggered) -> None:
         for accepted in triggered:
             self._announce(accepted.project_id, accepted.execution, "create")
-
-
-def _is_small(outcome: Outcome) -> bool:
-    return len(outcome.response) + len(outcome.stdout) + len(outcome.stderr) < SMALL
