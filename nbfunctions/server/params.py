@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from nbfunctions.errors import GeneralArgumentInvalid
-from nbfunctions.server.cron import is_cron
-from nbfunctions.server.patterns import has_happened, is_event
+from nbfunctions.server import cron, patterns
 
 __all__ = [
     "CRON",
@@ -45,6 +44,8 @@ class Rule:
     message: str
     """What the caller is told, unless the ``ValueError`` says something more exact."""
     read: Callable[[Any], Any]
+    schema: Mapping[str, Any]
+    """The same as JSON Schema, as clients should write it; ``read`` takes some other spellings, too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +59,21 @@ class Param:
     required: bool = False
     key: str = ""
     """The action's argument; the name in Python's spelling where nothing else is said."""
+    help: str = ""
+    """What it is, in one line, with its unit."""
+    example: Any = None
+    """A value for the documentation; None where the default does."""
+    addition: bool = False
+    """Whether the reference doesn't have it."""
 
     def __post_init__(self) -> None:
         if not self.key:
             object.__setattr__(self, "key", re.sub(r"(?=[A-Z])", "_", self.name).lower())
+
+    @property
+    def must_be_given(self) -> bool:
+        """Whether it can't be left out: what is required and has a default can (spec, section 0.2)."""
+        return self.required and (self.default is None or self.default == "")
 
 
 def check(params: Sequence[Param], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,7 +109,8 @@ def text(length: int) -> Rule:
     def read(value: Any) -> str:
         return value if isinstance(value, str) and len(value) <= length and _is_unicode(value) else _refuse()
 
-    return Rule(f"Value must be a valid string and no longer than {length} chars", read)
+    message = f"Value must be a valid string and no longer than {length} chars"
+    return Rule(message, read, {"type": "string", "maxLength": length})
 
 
 def _is_unicode(value: str) -> bool:
@@ -121,7 +134,8 @@ def array(rule: Rule, length: int = 100) -> Rule:
         except ValueError:
             return _refuse()  # type: ignore[no-any-return]
 
-    return Rule(f"Value must a valid array and {rule.message}", read)
+    schema = {"type": "array", "items": rule.schema, "maxItems": length}
+    return Rule(f"Value must a valid array and {rule.message}", read, schema)
 
 
 def one_of(*values: str, loose: bool = False) -> Rule:
@@ -132,7 +146,7 @@ def one_of(*values: str, loose: bool = False) -> Rule:
         wanted = value.lower() if loose and isinstance(value, str) else value
         return known[wanted] if isinstance(wanted, str) and wanted in known else _refuse()
 
-    return Rule(f"Value must be one of ({', '.join(values)})", read)
+    return Rule(f"Value must be one of ({', '.join(values)})", read, {"type": "string", "enum": list(values)})
 
 
 _INTEGER: Final = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
@@ -147,7 +161,8 @@ def between(low: int, high: int) -> Rule:
         fits = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
         return int(value) if fits else _refuse()
 
-    return Rule(f"Value must be a valid range between {low:,} and {high:,}", read)
+    schema = {"type": "integer", "minimum": low, "maximum": high}
+    return Rule(f"Value must be a valid range between {low:,} and {high:,}", read, schema)
 
 
 def zero_or(rule: Rule) -> Rule:
@@ -156,10 +171,16 @@ def zero_or(rule: Rule) -> Rule:
     def read(value: Any) -> Any:
         return 0 if value == "0" or (value == 0 and type(value) is int) else rule.read(value)
 
-    return Rule(f"{rule.message}, or 0 for the default", read)
+    bounds = {name: value for name, value in rule.schema.items() if name != "type"}
+    schema = {"type": rule.schema["type"], "anyOf": [{"const": 0}, bounds]}
+    return Rule(f"{rule.message}, or 0 for the default", read, schema)
 
 
-FLAG: Final = Rule("Value must be a valid boolean", lambda value: value if isinstance(value, bool) else _refuse())
+FLAG: Final = Rule(
+    "Value must be a valid boolean",
+    lambda value: value if isinstance(value, bool) else _refuse(),
+    {"type": "boolean"},
+)
 """JSON ``true`` or ``false`` only."""
 
 
@@ -171,10 +192,11 @@ def _flag_text(value: Any) -> bool:
     return _refuse()  # type: ignore[no-any-return]
 
 
-FLAG_TEXT: Final = Rule("Value must be a valid boolean", _flag_text)
+FLAG_TEXT: Final = Rule("Value must be a valid boolean", _flag_text, {"type": "boolean"})
 """``true``, ``false``, 1, 0, or the text of one of them."""
 
-_KEY: Final = re.compile(r"(?![_.\-])[A-Za-z0-9_.\-]{1,36}")
+_ID: Final = "[A-Za-z0-9][A-Za-z0-9_.-]{0,35}"
+_KEY: Final = re.compile(_ID)
 
 
 def is_id(value: Any) -> bool:
@@ -187,13 +209,24 @@ _ID_MESSAGE: Final = (
     "Can't start with a special char"
 )
 
-CUSTOM_ID: Final = Rule(_ID_MESSAGE, lambda value: value if value == "unique()" or is_id(value) else _refuse())
+_ID_SAID: Final = "1 to 36 of `A-Z a-z 0-9 . _ -`, the first a letter or digit"
+
+CUSTOM_ID: Final = Rule(
+    _ID_MESSAGE,
+    lambda value: value if value == "unique()" or is_id(value) else _refuse(),
+    {
+        "type": "string",
+        "pattern": rf"^(unique\(\)|{_ID})$",
+        "description": f"{_ID_SAID}, or `unique()` for a fresh one.",
+    },
+)
 """An id of the caller's choice, or ``unique()``."""
 
 UID: Final = Rule(
     "UID must contain at most 36 chars. Valid chars are a-z, A-Z, 0-9, and underscore. "
     "Can't start with a leading underscore",
     lambda value: value if is_id(value) else _refuse(),
+    {"type": "string", "pattern": f"^{_ID}$", "description": f"{_ID_SAID}."},
 )
 
 VARIABLES_LIMIT: Final = 65_535
@@ -212,7 +245,9 @@ def _object(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-OBJECT: Final = Rule("Value must be a valid object.", _object)
+_OBJECT_SAID: Final = f"Up to {VARIABLES_LIMIT:,} bytes as JSON, {NESTING_LIMIT} levels deep, numbers of 64 bits."
+
+OBJECT: Final = Rule("Value must be a valid object.", _object, {"type": "object", "description": _OBJECT_SAID})
 """The reference's ``Assoc``."""
 
 
@@ -234,28 +269,58 @@ def _is_json(value: Any, levels: int) -> bool:
     return not isinstance(value, int) or -(2**63) <= value < 2**64
 
 
-VARIABLES: Final = Rule("Value must be a valid object.", _variables)
+VARIABLES: Final = Rule(
+    "Value must be a valid object.",
+    _variables,
+    {
+        "type": "object",
+        "propertyNames": {"pattern": "^[^=\\u0000]+$"},
+        "additionalProperties": {"if": {"type": "string"}, "then": {"pattern": "^[^\\u0000]*$"}},
+        "description": f"{_OBJECT_SAID} A name has no `=`; neither a name nor a value has a null character.",
+    },
+)
 """The reference's ``Assoc``, as far as its names and values can be environment variables."""
 
 CRON: Final = Rule(
     "String must be a valid cron expression",
-    lambda value: value if isinstance(value, str) and is_cron(value) else _refuse(),
+    lambda value: value if isinstance(value, str) and cron.is_cron(value) else _refuse(),
+    {
+        "type": "string",
+        "format": "cron",
+        "maxLength": cron.LENGTH_LIMIT,
+        "description": "Five fields, in UTC, or a name such as `@daily`.",
+    },
 )
 
+
+def _event_schema(id_: str, description: str) -> Mapping[str, Any]:
+    return {
+        "type": "string",
+        "format": "event",
+        "pattern": rf"^({'|'.join(patterns.TREE)})\.{id_}(\.{id_}){{0,6}}$",
+        "maxLength": patterns.LENGTH_LIMIT,
+        "description": description,
+    }
+
+
 EVENT: Final = Rule(
-    "Event is not valid.", lambda value: value if isinstance(value, str) and is_event(value) else _refuse()
+    "Event is not valid.",
+    lambda value: value if isinstance(value, str) and patterns.is_event(value) else _refuse(),
+    _event_schema("[^.]+", "A pattern such as `users.*.create`."),
 )
 
 
 def _happened(value: Any) -> str:
-    if not isinstance(value, str) or not is_event(value):
+    if not isinstance(value, str) or not patterns.is_event(value):
         _refuse()
-    if not has_happened(value):
+    if not patterns.has_happened(value):
         _refuse(f"Event is not valid. Expected one thing that happened, as users.jane.create, found {value!r}.")
     return str(value)
 
 
-HAPPENED: Final = Rule("Event is not valid.", _happened)
+HAPPENED: Final = Rule(
+    "Event is not valid.", _happened, _event_schema("[^.*]+", "What happened to one thing, as `users.jane.create`.")
+)
 """An event with concrete ids and an action."""
 
 _PRINTABLE: Final = re.compile(r"[ -~]{1,255}")
@@ -263,6 +328,7 @@ _PRINTABLE: Final = re.compile(r"[ -~]{1,255}")
 IDEMPOTENCY_KEY: Final = Rule(
     "Value must be at most 255 printable ASCII characters",
     lambda value: value if isinstance(value, str) and _PRINTABLE.fullmatch(value) else _refuse(),
+    {"type": "string", "pattern": f"^{_PRINTABLE.pattern}$", "description": "Up to 255 printable ASCII characters."},
 )
 """What the client calls a request."""
 
@@ -314,7 +380,19 @@ def _roles(value: Any) -> tuple[str, ...]:
     return tuple(_role(role) for role in items)
 
 
-ROLES: Final = Rule("Permissions roles must be an array of strings.", _roles)
+ROLES: Final = Rule(
+    "Permissions roles must be an array of strings.",
+    _roles,
+    {
+        "type": "array",
+        "items": {
+            "type": "string",
+            "pattern": f"^(role:(all|guest|member)|(user|member):{_ID}|team:{_ID}(/{_ID})?)$",
+            "description": "`role:all`, `role:guest`, `role:member`, `user:ID`, `team:ID` or `team:ID/ROLE`.",
+        },
+        "maxItems": 100,
+    },
+)
 
 
 def is_team(value: Any) -> bool:
@@ -332,5 +410,13 @@ def _teams(value: Any) -> tuple[str, ...]:
     return tuple(items)
 
 
-TEAMS: Final = Rule("Value must be a valid array of at most 100 teams.", _teams)
+TEAMS: Final = Rule(
+    "Value must be a valid array of at most 100 teams.",
+    _teams,
+    {
+        "type": "array",
+        "items": {"type": "string", "pattern": f"^{_ID}(/{_ID})?$", "description": "`ID` or `ID/ROLE`."},
+        "maxItems": 100,
+    },
+)
 """What a token says of its user's teams: ids, or ``id/role``."""
