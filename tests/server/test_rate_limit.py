@@ -17,25 +17,16 @@ from nbfunctions.server.limits import ADDRESSES, Counted, RateLimit, client_addr
 from nbfunctions.server.server import Server
 from nbfunctions.settings import Settings
 from tests.server.asking import client, deploy, given, refused
+from tests.server.inside import START, Clock
 from tests.serving import Serving, serving
 
-START = 1_800_000_000 + 30
+NOW = int(START)
 """In the middle of a minute: windows begin with minutes, not with the first call."""
-END = START + 30
+END = NOW + 30
 PATH = "/functions/f/executions"
 NAMES = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "retry-after")
 PEER = "127.0.0.1"
 OTHER = "203.0.113.5"
-
-
-class Clock:
-    """Stands still until it is set."""
-
-    def __init__(self) -> None:
-        self.now: float = START
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Place:
@@ -265,10 +256,10 @@ def test_the_last_address_that_is_not_this_machine_is_the_callers(forwarded: str
 
 async def test_limit_and_window_are_settings(tmp_path: Path) -> None:
     async with running(tmp_path, rate_limit=2, rate_limit_window=7) as place:
-        reset = START // 7 * 7 + 7
+        reset = NOW // 7 * 7 + 7
         allowed(await place.ask(), 1, limit=2, reset=reset)
         allowed(await place.ask(), 0, limit=2, reset=reset)
-        exceeded(await place.ask(), reset - START, limit=2, reset=reset)
+        exceeded(await place.ask(), reset - NOW, limit=2, reset=reset)
         place.clock.now = reset
         allowed(await place.ask(), 1, limit=2, reset=reset + 7)
 
