@@ -1,7 +1,7 @@
 """The records of the Functions API, as both sides of the wire see them (spec, section 2).
 
-Fields stand in the wire's order. Fields below a ``-- additions --`` line are ours: optional, and absent from the
-reference. Times are whole seconds since the epoch, UTC, unless a field says otherwise.
+Fields stand in the wire's order. Fields that :func:`adds` are ours: optional, and absent from the reference. Times are
+whole seconds since the epoch, UTC, unless a field says otherwise.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import field
+from msgspec import Meta, field
 
 __all__ = [
     "BUILD_STATUSES",
@@ -41,7 +41,9 @@ __all__ = [
     "UsageFunctions",
     "UsagePoint",
     "UsageRange",
+    "adds",
     "new_id",
+    "says",
 ]
 
 BuildStatus = Literal["processing", "building", "ready", "failed"]
@@ -75,6 +77,21 @@ def new_id() -> str:
     return f"{time.time_ns() // 1000:013x}"[-13:] + secrets.token_hex(4)[:7]
 
 
+def says(description: str) -> Meta:
+    """Return what a field is, for the OpenAPI document."""
+    return Meta(description=description)
+
+
+def adds(description: str) -> Meta:
+    """Return what a field is that the reference doesn't have."""
+    return Meta(description=description, extra_json_schema={"x-addition": True})
+
+
+_Id = Annotated[str, says("The id.")]
+_Created = Annotated[int, says("When it was made, in seconds since the epoch.")]
+_Updated = Annotated[int, says("When it was last changed, in seconds since the epoch.")]
+
+
 class Record(msgspec.Struct, kw_only=True, frozen=True):
     """A row as the API shows it: immutable; ``msgspec.structs.replace`` makes a changed copy."""
 
@@ -82,79 +99,81 @@ class Record(msgspec.Struct, kw_only=True, frozen=True):
 class Function(Record, kw_only=True, frozen=True):
     """A function's settings and its active deployment (spec, section 2.1)."""
 
-    id: str = field(name="$id")
-    created_at: int = field(name="$createdAt", default=0)
-    updated_at: int = field(name="$updatedAt", default=0)
-    execute: tuple[str, ...] = ()
-    name: str = ""
-    status: str = "enabled"
-    runtime: str = ""
-    deployment: str = ""
-    vars: dict[str, Any] = {}
-    events: tuple[str, ...] = ()
-    schedule: str = ""
-    schedule_next: int = field(name="scheduleNext", default=0)
-    schedule_previous: int = field(name="schedulePrevious", default=0)
-    timeout: int = 15
-    # -- additions --
-    memory: int = 0
-    """Memory limit of one instance in MB; 0 is the server's default."""
-    concurrency: int = 0
-    """How many instances may run at once; 0 is the server's default."""
+    id: _Id = field(name="$id")
+    created_at: _Created = field(name="$createdAt", default=0)
+    updated_at: _Updated = field(name="$updatedAt", default=0)
+    execute: Annotated[tuple[str, ...], says("Roles that may execute it.")] = ()
+    name: Annotated[str, says("What people call it.")] = ""
+    status: Annotated[str, says("Always `enabled`.")] = "enabled"
+    runtime: Annotated[str, says("Id of its runtime.")] = ""
+    deployment: Annotated[str, says("Id of its active deployment; empty without one.")] = ""
+    vars: Annotated[dict[str, Any], says("Environment variables of its code.")] = {}
+    events: Annotated[tuple[str, ...], says("Patterns of the events that trigger it.")] = ()
+    schedule: Annotated[str, says("Cron expression, in UTC; empty without one.")] = ""
+    schedule_next: Annotated[int, says("When it is due next, in seconds since the epoch; 0 is never.")] = field(
+        name="scheduleNext", default=0
+    )
+    schedule_previous: Annotated[int, says("When it was due last, in seconds since the epoch; 0 is never.")] = field(
+        name="schedulePrevious", default=0
+    )
+    timeout: Annotated[int, says("Seconds an execution may take.")] = 15
+    memory: Annotated[int, adds("Memory limit of one instance in MB; 0 is the server's default.")] = 0
+    concurrency: Annotated[int, adds("How many instances may run at once; 0 is the server's default.")] = 0
 
 
 class Deployment(Record, kw_only=True, frozen=True):
     """One version of a function's code, with its build's status and log (spec, section 2.2)."""
 
-    id: str = field(name="$id")
-    created_at: int = field(name="$createdAt", default=0)
-    updated_at: int = field(name="$updatedAt", default=0)
-    function_id: str = field(name="resourceId", default="")
-    resource_type: str = field(name="resourceType", default="functions")
-    entrypoint: str = ""
-    size: int = 0
-    build_id: str = field(name="buildId", default="")
-    activate: bool = False
-    status: BuildStatus = "processing"
-    build_stdout: str = field(name="buildStdout", default="")
-    build_stderr: str = field(name="buildStderr", default="")
-    # -- additions --
-    build_time: float = field(name="buildTime", default=0)
-    """Seconds from the start of the build to its end; 0 until it ended."""
-    digest: str = ""
-    """SHA-256 of the uploaded archive, in hex."""
-    chunks_total: int = field(name="chunksTotal", default=1)
-    chunks_uploaded: int = field(name="chunksUploaded", default=1)
-    """How many parts the upload has, and how many of them have come."""
+    id: _Id = field(name="$id")
+    created_at: _Created = field(name="$createdAt", default=0)
+    updated_at: _Updated = field(name="$updatedAt", default=0)
+    function_id: Annotated[str, says("Id of its function.")] = field(name="resourceId", default="")
+    resource_type: Annotated[str, says("Always `functions`.")] = field(name="resourceType", default="functions")
+    entrypoint: Annotated[str, says("The file that holds the function.")] = ""
+    size: Annotated[int, says("Bytes of the archive.")] = 0
+    build_id: Annotated[str, says("Id of its build; empty until one has begun.")] = field(name="buildId", default="")
+    activate: Annotated[bool, says("Whether it is to be active once it is built.")] = False
+    status: Annotated[BuildStatus, says("How far its build is.")] = "processing"
+    build_stdout: Annotated[str, says("What the build wrote to its standard output.")] = field(
+        name="buildStdout", default=""
+    )
+    build_stderr: Annotated[str, says("What it wrote to its standard error, or why it failed.")] = field(
+        name="buildStderr", default=""
+    )
+    build_time: Annotated[float, adds("Seconds from the start of the build to its end; 0 until it ended.")] = field(
+        name="buildTime", default=0
+    )
+    digest: Annotated[str, adds("SHA-256 of the uploaded archive, in hex; empty until all of it has come.")] = ""
+    chunks_total: Annotated[int, adds("How many chunks the upload has.")] = field(name="chunksTotal", default=1)
+    chunks_uploaded: Annotated[int, adds("How many of them have come.")] = field(name="chunksUploaded", default=1)
 
 
 class Execution(Record, kw_only=True, frozen=True):
     """One run of a function (spec, section 2.4)."""
 
-    id: str = field(name="$id")
-    created_at: int = field(name="$createdAt", default=0)
-    updated_at: int = field(name="$updatedAt", default=0)
-    read: tuple[str, ...] = field(name="$read", default=())
-    function_id: str = field(name="functionId", default="")
-    trigger: Trigger = "http"
-    status: ExecutionStatus = "waiting"
-    status_code: int = field(name="statusCode", default=0)
-    response: str = ""
-    stderr: str = ""
-    time: float = 0
-    """Seconds inside the runtime; 0 until done."""
-    # -- additions --
-    deployment_id: str = field(name="deploymentId", default="")
-    stdout: str = ""
-    """What the code wrote to its standard output."""
-    response_type: ResponseType = field(name="responseType", default="text")
-    """How ``response`` is to be read; see :meth:`json` and the notebook side's results."""
-    layer: Layer = ""
-    """Why a failed execution failed: ``start``, ``code``, ``limit``, ``platform``, or it was ``cancelled``."""
-    cold: bool = False
-    """Whether an instance had to be started for it."""
-    queued: float = 0
-    """Seconds between acceptance and the start of the call."""
+    id: _Id = field(name="$id")
+    created_at: _Created = field(name="$createdAt", default=0)
+    updated_at: _Updated = field(name="$updatedAt", default=0)
+    read: Annotated[tuple[str, ...], says("Roles that see it: that of the user who asked for it.")] = field(
+        name="$read", default=()
+    )
+    function_id: Annotated[str, says("Id of its function.")] = field(name="functionId", default="")
+    trigger: Annotated[Trigger, says("What asked for it.")] = "http"
+    status: Annotated[ExecutionStatus, says("How far it is.")] = "waiting"
+    status_code: Annotated[int, says("The function's HTTP status; 0 until done.")] = field(name="statusCode", default=0)
+    response: Annotated[str, says("What the function answered, up to 1,000,000 bytes.")] = ""
+    stderr: Annotated[str, says("What the code wrote to its standard error, then why it failed.")] = ""
+    time: Annotated[float, says("Seconds inside the runtime; 0 until done.")] = 0
+    deployment_id: Annotated[str, adds("Id of the deployment that was executed.")] = field(
+        name="deploymentId", default=""
+    )
+    stdout: Annotated[str, adds("What the code wrote to its standard output.")] = ""
+    response_type: Annotated[ResponseType, adds("How `response` is to be read; `bytes` are Base64.")] = field(
+        name="responseType", default="text"
+    )
+    layer: Annotated[Layer, adds("Where a failed execution failed; empty for others.")] = ""
+    cold: Annotated[bool, adds("Whether an instance had to be started for it.")] = False
+    queued: Annotated[float, adds("Seconds between acceptance and the start of the call.")] = 0
 
     def json(self) -> Any:
         """Return ``response`` read as JSON; raises ``ValueError`` saying what was found instead."""
@@ -170,75 +189,82 @@ class Execution(Record, kw_only=True, frozen=True):
 class Runtime(Record, kw_only=True, frozen=True):
     """A language version functions can run on (spec, section 2.5)."""
 
-    id: str = field(name="$id")
-    name: str = ""
-    version: str = ""
-    base: str = ""
-    image: str = ""
-    logo: str = ""
-    supports: tuple[str, ...] = ()
+    id: Annotated[str, says("The id, for a function's `runtime`.")] = field(name="$id")
+    name: Annotated[str, says("The language.")] = ""
+    version: Annotated[str, says("Its version.")] = ""
+    base: Annotated[str, says("The image it is based on.")] = ""
+    image: Annotated[str, says("The image it runs in.")] = ""
+    logo: Annotated[str, says("File name of a picture.")] = ""
+    supports: Annotated[tuple[str, ...], says("Processors it runs on.")] = ()
+
+
+_Total = Annotated[int, says("How many match, counted up to 5000.")]
 
 
 class FunctionList(Record, kw_only=True, frozen=True):
     """A page of functions; ``total`` counts all matches, at most 5000 (spec, section 1.2)."""
 
-    total: int
-    functions: tuple[Function, ...]
+    total: _Total
+    functions: Annotated[tuple[Function, ...], says("This page of them.")]
 
 
 class DeploymentList(Record, kw_only=True, frozen=True):
     """A page of deployments; ``total`` counts all matches, at most 5000 (spec, section 1.2)."""
 
-    total: int
-    deployments: tuple[Deployment, ...]
+    total: _Total
+    deployments: Annotated[tuple[Deployment, ...], says("This page of them.")]
 
 
 class ExecutionList(Record, kw_only=True, frozen=True):
     """A page of executions; ``total`` counts all matches, at most 5000 (spec, section 1.2)."""
 
-    total: int
-    executions: tuple[Execution, ...]
+    total: _Total
+    executions: Annotated[tuple[Execution, ...], says("This page of them.")]
 
 
 class RuntimeList(Record, kw_only=True, frozen=True):
     """All runtimes of a server; there is no paging (spec, section 2.6)."""
 
-    total: int
-    runtimes: tuple[Runtime, ...]
+    total: _Total
+    runtimes: Annotated[tuple[Runtime, ...], says("All of them.")]
 
 
 class UsagePoint(Record, kw_only=True, frozen=True):
     """A count, and when its time began."""
 
-    value: int
-    date: int
+    value: Annotated[int, says("The count.")]
+    date: Annotated[int, says("When its time began, in seconds since the epoch.")]
 
 
 class UsageFunctions(Record, kw_only=True, frozen=True):
     """What a function did, oldest first (spec, section 2.7)."""
 
-    range: UsageRange
-    executions: tuple[UsagePoint, ...] = field(name="functionsExecutions", default=())
-    failures: tuple[UsagePoint, ...] = field(name="functionsFailures", default=())
-    compute: tuple[UsagePoint, ...] = field(name="functionsCompute", default=())
-    """Milliseconds inside the runtime."""
+    range: Annotated[UsageRange, says("The time it is about.")]
+    executions: Annotated[tuple[UsagePoint, ...], says("Executions that ended.")] = field(
+        name="functionsExecutions", default=()
+    )
+    failures: Annotated[tuple[UsagePoint, ...], says("Those of them that failed.")] = field(
+        name="functionsFailures", default=()
+    )
+    compute: Annotated[tuple[UsagePoint, ...], says("Milliseconds inside the runtime.")] = field(
+        name="functionsCompute", default=()
+    )
 
 
 class Emitted(Record, kw_only=True, frozen=True):
     """An event that was taken (an addition)."""
 
-    event: str
-    executions: int
-    """How many executions it triggered."""
+    event: Annotated[str, adds("The event.")]
+    executions: Annotated[int, adds("How many executions it triggered.")]
 
 
 class ErrorAnswer(Record, kw_only=True, frozen=True):
     """The body of every refused request (spec, section 3.1)."""
 
-    message: str
-    code: int
-    type: str = "general_unknown"
-    version: str = ""
+    message: Annotated[str, says("What went wrong, for people.")]
+    code: Annotated[int, says("The answer's status.")]
+    type: Annotated[str, says("What went wrong, for programs.")] = "general_unknown"
+    version: Annotated[str, says("The generation of the API.")] = ""
 
 
 class Project(Record, kw_only=True, frozen=True):
