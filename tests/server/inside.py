@@ -39,19 +39,21 @@ class Place:
     def __init__(self, server: Server, clock: Clock, api: httpx.AsyncClient) -> None:
         self.server, self.clock, self.api = server, clock, api
 
-    async def deploy(self, folder: str = "environment", *, activate: bool = True, **settings: Any) -> str:
-        """Make the function ``f``; return its deployment, which is built."""
-        body = {"functionId": "f", "name": "f", "runtime": RUNTIME, **settings}
+    async def deploy(
+        self, folder: str = "environment", function_id: str = "f", *, activate: bool = True, **settings: Any
+    ) -> str:
+        """Make a function; return its deployment, which is built."""
+        body = {"functionId": function_id, "name": function_id, "runtime": RUNTIME, **settings}
         given(await self.api.post("/functions", json=body), 201)
-        return await self.upload(folder, activate=activate)
+        return await self.upload(folder, function_id, activate=activate)
 
-    async def upload(self, folder: str = "environment", *, activate: bool = True) -> str:
+    async def upload(self, folder: str = "environment", function_id: str = "f", *, activate: bool = True) -> str:
         fields, files = (
             {"entrypoint": "main.py", "activate": str(activate).lower()},
             {"code": ("c.gz", packed(folder))},
         )
-        sent = given(await self.api.post("/functions/f/deployments", data=fields, files=files), 201)
-        path = f"/functions/f/deployments/{sent['$id']}"
+        sent = given(await self.api.post(f"/functions/{function_id}/deployments", data=fields, files=files), 201)
+        path = f"/functions/{function_id}/deployments/{sent['$id']}"
         await self.eventually(lambda: self.get(path), lambda shown: shown["status"] == "ready")
         return str(sent["$id"])
 
