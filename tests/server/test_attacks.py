@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from tests.server.asking import create, deploy, execute, given, packed, raw, refused, upload, wait_for_build
+from tests.server.listening import address
 from tests.serving import RUNTIME, Serving
 
 JSON = {"Content-Type": "application/json"}
@@ -132,6 +133,18 @@ def test_an_id_in_the_path_wins_over_one_in_the_body(api: httpx.Client) -> None:
     for request in ({"json": {"functionId": "g", "name": "x"}}, {"data": {"functionId": "g", "name": "x"}}):
         assert given(api.put("/functions/f?functionId=g", **request))["$id"] == "f"  # type: ignore[arg-type]
     assert given(api.get("/functions/g"))["name"] == "untouched"
+
+
+@pytest.mark.parametrize("digits", [20, 309, 4_301, 6_000_000])
+@pytest.mark.parametrize("before", [b"", b"-", b"1.", b"1e", b"1e-", b"0."])
+@pytest.mark.parametrize("name", [b'"timeout":%s', b'"vars":{"a":%s}', b'"unknown":%s'])
+def test_numbers_without_end_are_refused_or_kept(api: httpx.Client, name: bytes, before: bytes, digits: int) -> None:
+    create(api)
+    body = b'{"name":"f",' + name % (before + b"1" * digits) + b"}"
+    began = time.monotonic()
+    assert handled(api.put("/functions/f", content=body, headers=JSON)) in (200, 400)
+    assert time.monotonic() - began < 2
+    given(api.get("/functions/f"))
 
 
 PART = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
@@ -434,6 +447,36 @@ def test_odd_headers_are_handled(api: httpx.Client, headers: dict[bytes, bytes])
     form = {"data": {"entrypoint": "main.py"}, "files": {"code": ("c.gz", b"")}}
     if b"Content-Type" not in headers:
         handled(api.post("/functions/f/deployments", headers=headers, **form))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "value", [b"x" * 200_000, b"a," * 100_000, b":" * 200_000, b"[" * 200_000, b"1." * 100_000, b";q=0 " * 40_000]
+)
+@pytest.mark.parametrize("key", [True, False])
+def test_long_headers_take_no_time(server: Serving, value: bytes, key: bool) -> None:
+    began = time.monotonic()
+    for name in (
+        "Host",
+        "Origin",
+        "Referer",
+        "Accept-Encoding",
+        "Content-Type",
+        "X-Forwarded-For",
+        "X-Appwrite-Project",
+        "X-Appwrite-JWT",
+        "X-Appwrite-Response-Format",
+        "Idempotency-Key",
+        "Cookie",
+    ):
+        headers = {b"Host": b"localhost", b"X-Appwrite-Project": server.project.encode()}
+        headers |= {own.encode(): text.encode() for own, text in address().items()}
+        headers |= {b"X-Appwrite-Key": server.key.encode()} if key else {}
+        headers[name.encode()] = value.strip()
+        lines = [b"%b: %b" % header for header in headers.items()]
+        start = b"POST /v1/functions/nothing/executions HTTP/1.1"
+        answer = raw(server.port, b"\r\n".join([start, *lines, b"Content-Length: 0", b"Connection: close", b"", b""]))
+        assert answer.startswith(b"HTTP/1.1 4"), (name, answer[:300])
+    assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize("body", ["content-length", "chunked"])
