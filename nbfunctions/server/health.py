@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Annotated
 
 import msgspec
 
 from nbfunctions import __version__
+from nbfunctions.models import adds, says
 from nbfunctions.server.permissions import Caller
 from nbfunctions.server.server import Server
 from nbfunctions.server.wire import API_VERSION
@@ -15,23 +17,23 @@ __all__ = ["Health", "Queue", "Version", "health", "queue", "storage", "version"
 
 
 class Version(msgspec.Struct, frozen=True):
-    """Which contract, and (an addition) which release of ours."""
+    """Which contract, and which release of ours."""
 
-    version: str = API_VERSION
-    nbfunctions: str = __version__
+    version: Annotated[str, says("The generation of the API.")] = API_VERSION
+    nbfunctions: Annotated[str, adds("The release of this server.")] = __version__
 
 
 class Health(msgspec.Struct, frozen=True):
-    """``ping`` is in milliseconds."""
+    """That something works, and how fast."""
 
-    ping: int
-    status: str = "pass"
+    ping: Annotated[int, says("Milliseconds it took.")]
+    status: Annotated[str, says("Always `pass`: what doesn't work is refused.")] = "pass"
 
 
 class Queue(msgspec.Struct, frozen=True):
     """How much waits."""
 
-    size: int
+    size: Annotated[int, says("How many executions wait.")]
 
 
 async def version(server: Server) -> Version:

@@ -7,6 +7,26 @@ from typing import Any
 
 import msgspec
 
+from nbfunctions.errors import (
+    ApiError,
+    BuildInProgress,
+    BuildNotFound,
+    BuildNotReady,
+    DeploymentNotFound,
+    ExecutionAlreadyExists,
+    ExecutionEnded,
+    ExecutionInProgress,
+    ExecutionNotFound,
+    FunctionAlreadyExists,
+    FunctionNotFound,
+    FunctionRuntimeUnsupported,
+    GeneralCursorNotFound,
+    StorageFileEmpty,
+    StorageFileTypeUnsupported,
+    StorageInvalidContentRange,
+    StorageInvalidFileSize,
+    UserUnauthorized,
+)
 from nbfunctions.models import (
     USAGE_RANGES,
     Deployment,
@@ -20,6 +40,7 @@ from nbfunctions.models import (
     UsageFunctions,
 )
 from nbfunctions.server import deployments, events, executions, functions, health, stream, users
+from nbfunctions.server.openapi import OpenApi
 from nbfunctions.server.params import (
     CRON,
     CUSTOM_ID,
@@ -59,8 +80,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     action: Callable[..., Awaitable[Any]]
     """Called with the server, the caller and the parameters; public ones with the server alone."""
     scope: str
-    answer: type | None = None
-    """What the action returns; None where the answer is empty or no JSON."""
+    answer: Any = None
+    """The type of what the action returns; None where the answer is empty or no JSON."""
     params: tuple[Param, ...] = ()
     headers: tuple[Param, ...] = ()
     """Request headers that are parameters."""
@@ -70,61 +91,161 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Whether users may call it only so often (spec, section 12.2)."""
     addition: bool = False
     """Whether the reference doesn't have it."""
+    errors: tuple[type[ApiError], ...] = ()
+    """What it may refuse with, beside what every route may."""
+    media: str = ""
+    """The content type of an answer that is no JSON."""
+    sdk: str = ""
+    """What SDKs call it, where method and path don't say so."""
 
 
 def endpoints(server: Server) -> tuple[Endpoint, ...]:
     """Return the table, with the limits and runtimes of this server in its rules."""
     settings = server.settings
-    function_id = Param("functionId", UID, required=True)
-    deployment_id = Param("deploymentId", UID, required=True)
-    execution_id = Param("executionId", UID, required=True)
-    name = Param("name", text(128), required=True)
-    execute = Param("execute", ROLES, default=())
-    runtime = Param("runtime", one_of(*server.executor.runtimes), required=True)
+    function_id = Param("functionId", UID, required=True, help="Id of the function.", example="hello")
+    deployment_id = Param(
+        "deploymentId", UID, required=True, help="Id of the deployment.", example="6610b41fd5c49dcbecbf"
+    )
+    execution_id = Param("executionId", UID, required=True, help="Id of the execution.", example="6610b42042f8a7b6fa5a")
+    build_id = Param("buildId", UID, required=True, help="Id of the build that failed.", example="6610b41fe2a7d04c1b83")
+    new_id = Param("functionId", CUSTOM_ID, required=True, help="Id of the new function.", example="hello")
+    name = Param("name", text(128), required=True, help="What people call the function.", example="Hello")
+    execute = Param("execute", ROLES, default=(), help="Roles that may execute the function; keys always may.")
+    runtimes = tuple(server.executor.runtimes)
+    runtime = Param(
+        "runtime",
+        one_of(*runtimes),
+        required=True,
+        help="Id of the runtime that its code is for.",
+        example=runtimes[-1] if runtimes else None,
+    )
     changeable = (
-        Param("vars", VARIABLES, default={}),
-        Param("events", array(EVENT), default=()),
-        Param("schedule", CRON, default=""),
-        Param("timeout", between(1, settings.timeout_limit), default=min(15, settings.timeout_limit)),
-        # Additions
-        Param("memory", zero_or(between(MEMORY_LEAST, settings.memory_limit)), default=0),
-        Param("concurrency", zero_or(between(1, settings.concurrency_limit)), default=0),
+        Param("vars", VARIABLES, default={}, help="Environment variables of the function's code."),
+        Param("events", array(EVENT), default=(), help="Events that trigger the function."),
+        Param("schedule", CRON, default="", help="When the function is executed by itself; empty is never."),
+        Param(
+            "timeout",
+            between(1, settings.timeout_limit),
+            default=min(15, settings.timeout_limit),
+            help="Seconds an execution may take.",
+        ),
+        Param(
+            "memory",
+            zero_or(between(MEMORY_LEAST, settings.memory_limit)),
+            default=0,
+            help="Memory limit of one instance in MB; 0 is the server's default.",
+            addition=True,
+        ),
+        Param(
+            "concurrency",
+            zero_or(between(1, settings.concurrency_limit)),
+            default=0,
+            help="How many instances may run at once; 0 is the server's default.",
+            addition=True,
+        ),
     )
     page = (
-        Param("search", text(256), default=""),
-        Param("limit", between(0, 100), default=25),
-        Param("offset", between(0, 5000), default=0),
-        Param("cursor", UID, default=""),
-        Param("cursorDirection", one_of("after", "before", loose=True), default="after", key="direction"),
+        Param("search", text(256), default="", help="Words that what is listed must have."),
+        Param("limit", between(0, 100), default=25, help="How many to list at most."),
+        Param("offset", between(0, 5000), default=0, help="How many to skip."),
+        Param("cursor", UID, default="", help="Id of the one from which the page goes on."),
+        Param(
+            "cursorDirection",
+            one_of("after", "before", loose=True),
+            default="after",
+            key="direction",
+            help="On which side of the cursor the page is.",
+        ),
     )
-    ordered_page = (*page, Param("orderType", one_of("ASC", "DESC"), default="ASC", key="order"))
-    archive = (Param("entrypoint", text(1028), required=True), Param("activate", FLAG_TEXT, default=False))
+    ordered_page = (
+        *page,
+        Param(
+            "orderType",
+            one_of("ASC", "DESC"),
+            default="ASC",
+            key="order",
+            help="Whether the oldest come first, or the newest.",
+        ),
+    )
+    archive = (
+        Param(
+            "entrypoint",
+            text(1028),
+            required=True,
+            help="The file that holds the function, or `FILE:NAME`, which names the function as well.",
+            example="main.py",
+        ),
+        Param(
+            "activate",
+            FLAG_TEXT,
+            default=False,
+            help="Whether the deployment is active as soon as it is built.",
+            example=True,
+        ),
+    )
     chunk = (
-        Param("Content-Range", text(HEADER_LIMIT), default="", key="content_range"),
-        Param("X-Appwrite-ID", text(HEADER_LIMIT), default="", key="upload_id"),
+        Param(
+            "Content-Range",
+            text(HEADER_LIMIT),
+            default="",
+            key="content_range",
+            help="Which bytes of the archive a chunk is: `bytes START-END/SIZE`.",
+        ),
+        Param(
+            "X-Appwrite-ID",
+            text(HEADER_LIMIT),
+            default="",
+            key="upload_id",
+            help="Id of the deployment that a chunk is of, from the second one on.",
+        ),
     )
     call = (
-        Param("data", text(8192), default=""),
-        Param("async", FLAG, default=True, key="asynchronous"),
+        Param("data", text(8192), default="", help="What the function is told.", example="Ada"),
+        Param(
+            "async",
+            FLAG,
+            default=True,
+            key="asynchronous",
+            help="Whether to be answered at once; `false` waits for the end.",
+            example=False,
+        ),
     )
-    once = (Param("Idempotency-Key", IDEMPOTENCY_KEY, default="", key="idempotency_key"),)
+    once = (
+        Param(
+            "Idempotency-Key",
+            IDEMPOTENCY_KEY,
+            default="",
+            key="idempotency_key",
+            help="The same request with the same key is executed once within a day.",
+            addition=True,
+        ),
+    )
     happened = (
-        Param("event", HAPPENED, required=True),
-        Param("payload", OBJECT, default={}),
-        Param("userId", UID, default=""),
+        Param("event", HAPPENED, required=True, help="What happened.", example="users.jane.create"),
+        Param("payload", OBJECT, default={}, help="What there is to know about it.", example={"name": "Jane"}),
+        Param("userId", UID, default="", help="Id of the user who caused it, and may see the executions."),
     )
-    range_ = Param("range", one_of(*USAGE_RANGES, loose=True), default="30d")
+    range_ = Param("range", one_of(*USAGE_RANGES, loose=True), default="30d", help="How far back to look.")
     token = (
-        Param("userId", UID, required=True),
-        Param("duration", between(1, LONGEST), default=LIFE),
-        Param("teams", TEAMS, default=()),
+        Param("userId", UID, required=True, help="Id of the user.", example="jane"),
+        Param("duration", between(1, LONGEST), default=LIFE, help="Seconds until the token ends.", example=3600),
+        Param("teams", TEAMS, default=(), help="Teams of the user, and roles in them.", example=["sales/lead"]),
     )
-    streamed = (Param("functionId", UID, default=""), Param("lastEventId", text(100), default="", key="position"))
+    position = "The last event that was got; what came after it is sent first."
+    streamed = (
+        Param("functionId", UID, default="", help="Id of the function whose executions are sent; without it, all are."),
+        Param("lastEventId", text(100), default="", key="position", help=position),
+    )
     resumed = (
-        Param("Last-Event-ID", text(100), default="", key="last_event_id"),
-        Param("X-Appwrite-Response-Format", text(100), default="", key="response_format"),
+        Param("Last-Event-ID", text(100), default="", key="last_event_id", help=position),
+        Param(
+            "X-Appwrite-Response-Format",
+            text(100),
+            default="",
+            key="response_format",
+            help="The generation of the executions: `0.14.0` or later.",
+        ),
     )
-    build_id = Param("buildId", UID, required=True)
 
     read, write, see, run = "functions.read", "functions.write", "execution.read", "execution.write"
     one_function = "/functions/{functionId}"
@@ -132,41 +253,63 @@ def endpoints(server: Server) -> tuple[Endpoint, ...]:
     one_deployment = all_deployments + "/{deploymentId}"
     all_executions = one_function + "/executions"
     one_execution = all_executions + "/{executionId}"
+    no_function: tuple[type[ApiError], ...] = (FunctionNotFound,)
+    no_deployment = (*no_function, DeploymentNotFound)
+    no_execution = (*no_function, ExecutionNotFound)
+    not_built = (*no_deployment, BuildNotFound, BuildNotReady)
+    no_archive = (StorageFileEmpty, StorageFileTypeUnsupported, StorageInvalidContentRange, StorageInvalidFileSize)
+    no_cursor = GeneralCursorNotFound
+    openapi = OpenApi()
     row = Endpoint
-    return (
-        row("POST", "/functions", functions.create, write, Function,
-            (Param("functionId", CUSTOM_ID, required=True), name, execute, runtime, *changeable), status=201),
-        row("GET", "/functions", functions.list_, read, FunctionList, ordered_page),
+    table = (
+        row("POST", "/functions", functions.create, write, Function, (new_id, name, execute, runtime, *changeable),
+            status=201, errors=(FunctionAlreadyExists,)),
+        row("GET", "/functions", functions.list_, read, FunctionList, ordered_page, errors=(no_cursor,)),
         row("GET", "/functions/runtimes", functions.list_runtimes, read, RuntimeList),
-        row("GET", "/functions/executions/stream", stream.stream, see, params=streamed, headers=resumed, addition=True),
-        row("GET", one_function, functions.get, read, Function, (function_id,)),
-        row("GET", one_function + "/usage", functions.get_usage, read, UsageFunctions, (function_id, range_)),
-        row("PUT", one_function, functions.update, write, Function, (function_id, name, execute, *changeable)),
-        row("PATCH", one_deployment, functions.update_deployment, write, Function, (function_id, deployment_id)),
-        row("DELETE", one_function, functions.delete, write, params=(function_id,), status=204),
+        row("GET", "/functions/executions/stream", stream.stream, see, params=streamed, headers=resumed, addition=True,
+            errors=no_function, media="text/event-stream", sdk="streamExecutions"),
+        row("GET", one_function, functions.get, read, Function, (function_id,), errors=no_function),
+        row("GET", one_function + "/usage", functions.get_usage, read, UsageFunctions, (function_id, range_),
+            errors=no_function),
+        row("PUT", one_function, functions.update, write, Function, (function_id, name, execute, *changeable),
+            errors=no_function),
+        row("PATCH", one_deployment, functions.update_deployment, write, Function, (function_id, deployment_id),
+            errors=not_built),
+        row("DELETE", one_function, functions.delete, write, params=(function_id,), status=204, errors=no_function),
         row("POST", all_deployments, deployments.create, write, Deployment, (function_id, *archive), chunk,
-            status=201, takes_file=True),
-        row("GET", all_deployments, deployments.list_, read, DeploymentList, (function_id, *ordered_page)),
-        row("GET", one_deployment, deployments.get, read, Deployment, (function_id, deployment_id)),
-        row("DELETE", one_deployment, deployments.delete, write, params=(function_id, deployment_id), status=204),
+            status=201, takes_file=True, errors=(*no_deployment, *no_archive)),
+        row("GET", all_deployments, deployments.list_, read, DeploymentList, (function_id, *ordered_page),
+            errors=(*no_function, no_cursor)),
+        row("GET", one_deployment, deployments.get, read, Deployment, (function_id, deployment_id),
+            errors=no_deployment),
+        row("DELETE", one_deployment, deployments.delete, write, params=(function_id, deployment_id), status=204,
+            errors=no_deployment),
         row("POST", all_executions, executions.create, run, Execution, (function_id, *call), once,
-            status=201, limited=True),
-        row("GET", all_executions, executions.list_, see, ExecutionList, (function_id, *page)),
-        row("GET", one_execution, executions.get, see, Execution, (function_id, execution_id)),
+            status=201, limited=True,
+            errors=(*not_built, FunctionRuntimeUnsupported, UserUnauthorized, ExecutionAlreadyExists)),
+        row("GET", all_executions, executions.list_, see, ExecutionList, (function_id, *page),
+            errors=(*no_function, no_cursor)),
+        row("GET", one_execution, executions.get, see, Execution, (function_id, execution_id), errors=no_execution),
         row("POST", one_deployment + "/builds/{buildId}", deployments.retry_build, write,
-            params=(function_id, deployment_id, build_id), status=204),
+            params=(function_id, deployment_id, build_id), status=204, sdk="retryBuild",
+            errors=(*no_deployment, BuildNotFound, BuildInProgress)),
         row("GET", one_deployment + "/download", deployments.download, read,
-            params=(function_id, deployment_id), addition=True),
+            params=(function_id, deployment_id), addition=True, errors=no_deployment, media="application/gzip",
+            sdk="downloadDeployment"),
         row("POST", one_execution + "/cancel", executions.cancel, run, Execution, (function_id, execution_id),
-            addition=True),
+            addition=True, errors=(*no_execution, ExecutionEnded), sdk="cancelExecution"),
         row("DELETE", one_execution, executions.delete, run, params=(function_id, execution_id), status=204,
-            addition=True),
+            addition=True, errors=(*no_execution, ExecutionInProgress, UserUnauthorized)),
         row("POST", "/events", events.create, "events.write", Emitted, happened, status=201, addition=True),
         row("POST", "/users/{userId}/jwts", users.create_jwt, "users.write", users.Token, token,
-            status=201, addition=True),
+            status=201, addition=True, sdk="createJWT"),
         row("GET", "/health", health.health, "health.read", health.Health),
-        row("GET", "/health/db", health.health, "health.read", health.Health),
+        row("GET", "/health/db", health.health, "health.read", health.Health, sdk="getDB"),
         row("GET", "/health/queue/functions", health.queue, "health.read", health.Queue),
         row("GET", "/health/storage/local", health.storage, "health.read", health.Health),
         row("GET", "/health/version", health.version, PUBLIC, health.Version),
+        row("GET", "/openapi.json", openapi.document, PUBLIC, dict[str, Any], addition=True),
+        row("GET", "/docs", openapi.page, PUBLIC, addition=True, media="text/html"),
     )  # fmt: skip
+    openapi.endpoints = table
+    return table

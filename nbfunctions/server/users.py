@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 
+from nbfunctions.models import adds
 from nbfunctions.server import tokens
 from nbfunctions.server.permissions import Caller
 from nbfunctions.server.server import Server
@@ -16,7 +18,7 @@ __all__ = ["Token", "create_jwt"]
 class Token(msgspec.Struct, frozen=True):
     """What proves that its bearer is a user."""
 
-    jwt: str
+    jwt: Annotated[str, adds("The token, for `X-Appwrite-JWT`.")]
 
 
 async def create_jwt(server: Server, caller: Caller, user_id: str, duration: int, teams: Sequence[str]) -> Token:
