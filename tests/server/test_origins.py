@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -483,6 +484,31 @@ VERSION = b"GET /v1/health/version HTTP/1.%d\r\n%b\r\n"
 )
 def test_a_request_says_once_whom_it_asks(server: Serving, request_: bytes, status: int) -> None:
     answer = raw(server.port, request_)
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+
+
+SOCKET = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("start", "status"),
+    [
+        (b"GET /v1/realtime HTTP/1.1\r\n", 400),
+        (b"GET /v1/realtime HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n", 400),
+        (b"GET /v1/realtime HTTP/1.1\r\nHost: evil.example\r\n", 403),
+        (b"GET /v1/realtime HTTP/1.1\r\nHost: localhost:80@evil.example\r\n", 403),
+        (b"GET ws://evil.example/v1/realtime HTTP/1.1\r\nHost: localhost\r\n", 403),
+        (b"GET /nothing HTTP/1.1\r\nHost: evil.example\r\n", 403),
+        (b"GET /v1/realtime HTTP/1.1\r\nHost: localhost\r\n", 101),
+    ],
+)
+def test_so_does_who_wants_a_web_socket(server: Serving, start: bytes, status: int) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(start + SOCKET)
+        answer = connection.recv(65_536)
     assert answer.startswith(b"HTTP/1.1 %d " % status), answer
 
 
