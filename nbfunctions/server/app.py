@@ -139,7 +139,8 @@ class _Wrapper:
         self._origins.demand_host(headers)
         response_format = headers.get("x-appwrite-response-format", "")
         if endpoint.scope == PUBLIC:
-            return answer(endpoint.status, await endpoint.action(server), response_format)
+            told = await endpoint.action(server)
+            return told if isinstance(told, Answer) else answer(endpoint.status, told, response_format)
         method = scope["method"]
         query = query_of(scope) if method in READING else {}
         now = server.clock()
