@@ -23,7 +23,17 @@ from nbfunctions.server.permissions import PUBLIC, demand
 from nbfunctions.server.routes import Endpoint, endpoints
 from nbfunctions.server.server import Server
 from nbfunctions.server.websocket import WebSockets
-from nbfunctions.server.wire import Answer, Parameters, answer, compressed, headers_of, query_of, read, refusal
+from nbfunctions.server.wire import (
+    Answer,
+    Parameters,
+    RawHeaders,
+    answer,
+    compressed,
+    headers_of,
+    query_of,
+    read,
+    refusal,
+)
 
 __all__ = ["App", "Routes"]
 
@@ -55,8 +65,9 @@ class App:
         is_hidden = b"%2f" in scope.get("raw_path", b"").lower()
         found = None if is_hidden else self._routes.find(scope["method"], scope["path"])
         if found is None:
-            common = [*self._origins.headers(headers_of(scope)), (b"x-debug-speed", b"%.6f" % 0)]
-            await refusal(GeneralRouteNotFound()).with_headers(common)(scope, receive, send)
+            common = self._origins.headers(headers_of(scope))
+            none = refusal(GeneralRouteNotFound()).with_headers(common, [(b"x-debug-speed", b"%.6f" % 0)])
+            await none(scope, receive, send)
             return
         wrapper, scope["path_params"] = found
         await wrapper(scope, receive, send)
@@ -112,10 +123,11 @@ class _Wrapper:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         headers = headers_of(scope)
-        common = [*self._origins.headers(headers)]
+        common = self._origins.headers(headers)
+        own: RawHeaders = []
         response: Answer | Response
         try:
-            response = await self._respond(scope, receive, headers, common)
+            response = await self._respond(scope, receive, headers, own)
         except ApiError as error:
             response = refusal(error)
         except OSError as error:
@@ -124,17 +136,18 @@ class _Wrapper:
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"])
             response = refusal(GeneralUnknown())
-        common.append((b"x-debug-speed", b"%.6f" % (time.perf_counter() - began)))
+        own.append((b"x-debug-speed", b"%.6f" % (time.perf_counter() - began)))
         if isinstance(response, Answer):
-            response = response.with_headers(common)
+            response = response.with_headers(common, own)
             response = await compressed(response, headers.get("accept-encoding", ""))
         else:
-            response.raw_headers += common
+            response.raw_headers += common.pairs + own
         await response(scope, receive, send)
 
     async def _respond(
-        self, scope: Scope, receive: Receive, headers: dict[str, str], common: list[tuple[bytes, bytes]]
+        self, scope: Scope, receive: Receive, headers: dict[str, str], own: RawHeaders
     ) -> Answer | Response:
+        """Return the answer; its further headers are added to ``own``, whatever becomes of it."""
         server, endpoint = self._server, self._endpoint
         self._origins.demand_host(headers)
         response_format = headers.get("x-appwrite-response-format", "")
@@ -151,9 +164,9 @@ class _Wrapper:
         if self._limit is not None:
             peer = client_address((scope.get("client") or ("",))[0], headers)
             counted = self._limit.count(peer, now, exempt=caller.is_key)
-            common += counted.headers()
+            own += counted.headers()
             if counted.exceeded:
-                common.append((b"retry-after", b"%d" % max(1, counted.reset - int(now))))
+                own.append((b"retry-after", b"%d" % max(1, counted.reset - int(now))))
             counted.demand()
         if method in READING:
             given = Parameters(query)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import re
 from typing import Any, Final
 
 import uvicorn
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.protocol import State
+
+from nbfunctions.server.wire import WHOLE
 
 __all__ = ["HttpServer"]
 
@@ -128,6 +131,10 @@ class _Protocol(HttpToolsProtocol):
     _seconds = 0.0
     """How long it may take."""
 
+    _lingers = False
+    """Whether the last answer is out and only the rest of its request's body is waited for: a connection that is closed
+    while something comes is reset, and takes the answer with it."""
+
     _is_websocket = False
     """Whether the head that was read last is a WebSocket's."""
 
@@ -206,7 +213,10 @@ class _Protocol(HttpToolsProtocol):
                 self._go_on(rest)
             return
         except HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            if self._lingers:
+                self._leave()
+            else:
+                self.send_400_response("Invalid HTTP request received.")
             return
         if self._head is not None:
             self._head += len(data)
@@ -222,6 +232,8 @@ class _Protocol(HttpToolsProtocol):
             self._wait(HEAD_TIME)
 
     def on_message_begin(self) -> None:
+        if self._lingers:
+            raise ValueError("the last request has been answered")
         if not self._resuming:
             self._head = 0
             super().on_message_begin()
@@ -241,6 +253,9 @@ class _Protocol(HttpToolsProtocol):
             self._in_body = True
             self._is_websocket = self.parser.should_upgrade() and self._wishes_websocket()
             super().on_headers_complete()
+            if not self._is_websocket:
+                extensions: dict[str, Any] = {WHOLE: functools.partial(_answer, self, self.cycle)}
+                self.scope["extensions"] = extensions
         self._resuming = False
 
     def on_chunk_header(self) -> None:
@@ -256,6 +271,14 @@ class _Protocol(HttpToolsProtocol):
             self._head = None
             self._in_body = False
             super().on_message_complete()
+            if self._lingers:
+                self._leave()
+
+    def linger(self) -> None:
+        """End the connection behind the last answer, once the body that it didn't wait for has come."""
+        self._lingers = True
+        self.transport.write_eof()
+        self._wait(REST_TIME)
 
     def _see_host(self) -> None:
         """See that a head says once which host it asks; a target with a host of its own is believed (RFC 9112, 3.2)."""
@@ -302,6 +325,27 @@ class _Protocol(HttpToolsProtocol):
         self.parser = HttpRequestParser(self)
         self._resuming = True
         self.data_received(b"\r\n".join([method + b" / HTTP/1.1", *framing, b"", b""]) + rest)
+
+
+async def _answer(protocol: _Protocol, cycle: Any, status: int, lines: bytes, body: bytes) -> None:
+    """Send a whole answer at once, as the cycle of a request does in pieces; ``lines`` are its headers as they are."""
+    if cycle.flow.write_paused and not cycle.disconnected:
+        await cycle.flow.drain()
+    if cycle.disconnected:
+        return
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    head = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in cycle.default_headers), lines]
+    if not cycle.keep_alive:
+        head.append(b"connection: close\r\n")
+    cycle.transport.write_whole(b"".join([*head, b"\r\n", b"" if cycle.scope["method"] == "HEAD" else body]))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        if cycle.more_body:
+            protocol.linger()
+        else:
+            cycle.transport.close()
+    cycle.on_response()
 
 
 class _Flow(FlowControl):
@@ -454,6 +498,16 @@ class _Gathering:
         else:
             self._pieces.append(piece)
             self._flush()
+
+    def write_whole(self, piece: bytes) -> None:
+        """Write it now, behind what waits."""
+        self._flush()
+        self._transport.write(piece)
+
+    def write_eof(self) -> None:
+        """Write what waits, and nothing more."""
+        self._flush()
+        self._transport.write_eof()
 
     def close(self) -> None:
         """Write what waits, then close."""

@@ -14,11 +14,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from nbfunctions.errors import GeneralUnknownOrigin
 from nbfunctions.server.limits import is_own
+from nbfunctions.server.wire import Head
 from nbfunctions.settings import Settings
 
 __all__ = ["Origins"]
-
-RawHeaders = list[tuple[bytes, bytes]]
 
 METHODS: Final = "GET, POST, PUT, PATCH, DELETE"
 ALLOWED: Final = (
@@ -81,7 +80,7 @@ class Origins:
                 "dashboard"
             )
 
-    def headers(self, headers: Mapping[str, str]) -> RawHeaders:
+    def headers(self, headers: Mapping[str, str]) -> Head:
         """Return the headers of every answer to this request."""
         origin = headers.get("origin")
         if not origin:
@@ -93,11 +92,11 @@ class Origins:
         scheme = found.scheme if found.scheme in SCHEMES else "http"
         return self._headers(f"{scheme}://{_bracketed(name)}{_port(found)}")
 
-    def preflight(self, headers: Mapping[str, str]) -> RawHeaders:
+    def preflight(self, headers: Mapping[str, str]) -> Head:
         """Return the headers of the answer to ``OPTIONS`` (spec, section 12.1)."""
         return self._headers(headers.get("origin", ""), more=f"{OWN}, {FALLBACK}")
 
-    def _headers(self, origin: str, *, more: str = OWN) -> RawHeaders:
+    def _headers(self, origin: str, *, more: str = OWN) -> Head:
         found = {
             "server": "Appwrite",
             "x-content-type-options": "nosniff",
@@ -109,7 +108,7 @@ class Origins:
             "vary": "Origin, Accept-Encoding",
             "x-debug-fallback": "true",  # there are no cookie sessions
         }
-        return [(name.encode(), value.encode("latin-1", "replace")) for name, value in found.items()]
+        return Head([(name.encode(), value.encode("latin-1", "replace")) for name, value in found.items()])
 
     def _is_platform(self, name: str, headers: Mapping[str, str]) -> bool:
         return name == _host(headers.get("host", "")) or _is_loopback(name) or _matches(name, self._platforms)

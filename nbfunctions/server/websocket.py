@@ -178,8 +178,7 @@ async def _speak(socket: Socket, send: Send) -> None:
 
 async def _reject(send: Send, answer: Answer) -> None:
     """Answer a handshake like a request that is refused."""
-    headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
-    await send({"type": "websocket.http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "websocket.http.response.start", "status": answer.status, "headers": answer.pairs})
     await send({"type": "websocket.http.response.body", "body": answer.body})
 
 
