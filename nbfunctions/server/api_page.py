@@ -72,6 +72,7 @@ dl.facts { display: flex; flex-wrap: wrap; gap: .25rem 1.75rem; margin: .6rem 0 
 dl.facts div { display: flex; gap: .45rem; }
 dl.facts dt { color: var(--quiet); }
 dl.facts dd { margin: 0; }
+p.small { font-size: .875rem; margin: .3rem 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; }
 th { text-align: left; font-weight: 600; color: var(--quiet); font-size: .78rem; }
@@ -83,6 +84,8 @@ td.name .added { margin-left: .35rem; }
 td.type { width: 24%; min-width: 8rem; }
 td.what { min-width: 13rem; }
 td.place { width: 1%; white-space: nowrap; }
+.default { white-space: nowrap; }
+.default code { white-space: normal; }
 .must { color: var(--delete); font-weight: 600; white-space: nowrap; }
 pre {
   background: var(--raised); border: 1px solid var(--line); border-radius: 8px; margin: 0;
@@ -96,6 +99,15 @@ footer { margin-top: 4rem; color: var(--quiet); font-size: .875rem; }
   nav { position: static; height: auto; max-height: 45vh; border-right: 0; border-bottom: 1px solid var(--line); }
   main { padding-top: 1.5rem; }
   section.route, section.record { padding: .9rem .9rem 1rem; }
+}
+@media (max-width: 44rem) {
+  table.fields, table.fields tbody, table.fields tr, table.fields td { display: block; width: auto; }
+  table.fields tr.titles { display: none; }
+  table.fields tr { border-bottom: 1px solid var(--line); padding: .6rem 0; }
+  table.fields tr:last-child { border-bottom: 0; }
+  table.fields td { border: 0; padding: .1rem 0; }
+  table.fields td.name, table.fields td.place { display: inline-block; padding-right: .6rem; }
+  h3 code { overflow-wrap: anywhere; }
 }
 @media print { nav { display: none; } .layout { display: block; } section { break-inside: avoid; } }
 """
@@ -196,7 +208,7 @@ def _route(path: str, method: str, operation: Mapping[str, Any], document: Mappi
     rows = list(_parameters(operation))
     if rows:
         titles = "".join(f'<th scope="col">{title}</th>' for title in ("Name", "In", "Type", "What it is"))
-        yield f'<h4>Parameters</h4><div class="scroll"><table class="parameters"><tr>{titles}</tr>\n'
+        yield f'<h4>Parameters</h4><div class="scroll"><table class="fields"><tr class="titles">{titles}</tr>\n'
         yield from rows
         yield "</table></div>\n"
     refusals = {}
@@ -244,7 +256,7 @@ def _parameter(
     default = schema.get("default")
     said = ' <span class="must">required</span>' if must else ""
     if default is not None:
-        said = f' <span class="quiet">default <code>{_text(json.dumps(default))}</code></span>'
+        said = f' <span class="quiet default">default <code>{_text(json.dumps(default))}</code></span>'
     return (
         f'<tr><td class="name"><code>{_text(name)}</code>{_added(marks)}</td>'
         f'<td class="place quiet">{_text(place)}</td><td class="type">{_type(schema)}{said}</td>'
@@ -275,7 +287,7 @@ def _answer(answer: Mapping[str, Any], document: Mapping[str, Any]) -> str:
 
 def _answer_headers(answer: Mapping[str, Any]) -> Iterator[str]:
     for name, header in answer.get("headers", {}).items():
-        yield f"<p><code>{_text(name)}</code> {_marked(header['description'])}</p>\n"
+        yield f'<p class="small"><code>{_text(name)}</code> {_marked(header["description"])}</p>\n'
 
 
 def _types(answer: Mapping[str, Any]) -> Sequence[str]:
@@ -316,7 +328,7 @@ def _curl(path: str, method: str, operation: Mapping[str, Any]) -> str:
 def _record(name: str, record: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f'<section class="record" id="{_text(name)}"><h3><a href="#{_text(name)}">{_text(name)}</a></h3>'
-        f'<p>{_marked(record["description"])}</p><div class="scroll"><table>\n'
+        f'<p>{_marked(record["description"])}</p><div class="scroll"><table class="fields">\n'
     )
     for field, schema in record["properties"].items():
         yield (
