@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, BinaryIO, Final
 
 import msgspec
 from starlette.responses import FileResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from nbfunctions.errors import (
     DeploymentNotFound,
@@ -27,6 +31,7 @@ from nbfunctions.server.wire import File
 __all__ = ["create", "delete", "download", "get", "list_", "retry_build"]
 
 RANGE: Final = re.compile(r"\S+ ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})", re.ASCII)
+WANTED: Final = re.compile(rb"bytes=(?:([0-9]{1,15})-([0-9]{0,15})|-[0-9]{1,15})")
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -173,10 +178,41 @@ async def download(server: Server, caller: Caller, function_id: str, deployment_
     """Return the archive that was uploaded, as it came."""
     await server.store.get_function(caller.project_id, function_id)
     deployment = await server.store.get_deployment(caller.project_id, function_id, deployment_id)
-    archive = server.artifacts.path(deployment.digest)
-    if not deployment.digest or not archive.exists():
+    if not deployment.digest:
         raise DeploymentNotFound("Deployment not found: its upload is not complete")
-    return FileResponse(archive, media_type="application/gzip", filename=f"{function_id}-{deployment_id}.tar.gz")
+    try:
+        archive = await asyncio.to_thread(_opened, server.artifacts.path(deployment.digest))
+    except FileNotFoundError:  # deleted just now
+        raise DeploymentNotFound from None
+    return Download(archive, f"{function_id}-{deployment_id}.tar.gz")
+
+
+class Download(FileResponse):
+    """An archive that is open already: who reads it reads it whole, though it is deleted meanwhile."""
+
+    def __init__(self, archive: BinaryIO, name: str) -> None:
+        self._archive = archive
+        super().__init__(
+            f"/proc/self/fd/{archive.fileno()}",
+            media_type="application/gzip",
+            filename=name,
+            stat_result=os.fstat(archive.fileno()),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, or the one piece that was asked for; any other wish is ignored, as HTTP says."""
+        headers = [pair for pair in scope["headers"] if pair[0] != b"range" or _is_piece(pair[1])]
+        with self._archive:
+            await super().__call__({**scope, "headers": headers}, receive, send)
+
+
+def _is_piece(wanted: bytes) -> bool:
+    match = WANTED.fullmatch(wanted)
+    return match is not None and (not match[2] or int(match[1]) <= int(match[2]))
+
+
+def _opened(archive: Path) -> BinaryIO:
+    return archive.open("rb")
 
 
 async def delete(server: Server, caller: Caller, function_id: str, deployment_id: str) -> None:

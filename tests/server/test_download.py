@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import random
@@ -91,6 +92,16 @@ def test_a_piece_behind_the_end_is_refused(api: httpx.Client) -> None:
     assert answer.headers["content-range"] in (f"bytes */{len(CODE)}", f"*/{len(CODE)}")
 
 
+@pytest.mark.parametrize(
+    "range_",
+    ["bytes=abc", "bytes=5-1", "lines=1-2", "bytes=0-1,5-6", "bytes=", "x", "bytes=" + ",".join(["0-"] * 50_000)],
+)
+def test_a_range_that_is_no_piece_is_ignored(api: httpx.Client, range_: str) -> None:
+    create(api)
+    answer = api.get(sent(api), headers={"Range": range_})
+    assert (answer.status_code, answer.content) == (200, CODE)
+
+
 def test_the_head_alone_can_be_asked_for(api: httpx.Client) -> None:
     create(api)
     where = sent(api)
@@ -133,6 +144,28 @@ def test_an_archive_that_is_deleted_while_it_is_read_ends_for_its_reader(api: ht
         received += sum(map(len, pieces))
     assert received == LARGE
     assert list((server.data_dir / "artifacts").glob("*.tar.gz")) == []
+
+
+def test_whoever_reads_what_is_deleted_gets_it_whole_or_not_at_all(api: httpx.Client, server: Serving) -> None:
+    create(api)
+
+    def read(where: str) -> bool:
+        """Read until it is gone; return whether it was whole each time."""
+        with client(server) as reading:
+            answers: list[httpx.Response] = []
+            while not answers or answers[-1].status_code == 200:
+                answers.append(reading.get(where))
+        refused(answers[-1], 404, "deployment_not_found")
+        return all(answer.content == CODE for answer in answers[:-1])
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        for _ in range(10):
+            where = sent(api)
+            readings = [threads.submit(read, where) for _ in range(4)]
+            assert api.get(where).content == CODE
+            given(api.delete(where.removesuffix("/download")), 204)
+            assert all(one.result() for one in readings)
+    # A traceback in the server's log is found when it ends.
 
 
 # -- memory -------------------------------------------------------------------------------------------------
