@@ -18,7 +18,7 @@ from nbfunctions.settings import Settings
 from tests.server.asking import given, packed
 from tests.serving import RUNTIME
 
-__all__ = ["START", "Clock", "Place", "running"]
+__all__ = ["START", "Clock", "Place", "resting", "running"]
 
 START: Final = datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC).timestamp()
 
@@ -89,9 +89,25 @@ class Place:
 
 @contextlib.asynccontextmanager
 async def running(data_dir: Path, clock: Clock) -> AsyncIterator[Place]:
-    async with Server(Settings(data_dir=data_dir), clock=clock) as server:
-        project, key = await first_access(server.store, data_dir)
-        transport = httpx.ASGITransport(App(server))
-        headers = {"X-Appwrite-Project": project, "X-Appwrite-Key": key}
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost/v1", headers=headers) as api:
-            yield Place(server, clock, api)
+    """Yield a server that runs."""
+    async with Server(Settings(data_dir=data_dir), clock=clock) as server, _place(server, clock) as place:
+        yield place
+
+
+@contextlib.asynccontextmanager
+async def resting(data_dir: Path, clock: Clock) -> AsyncIterator[Place]:
+    """Yield a server that answers and does nothing else: neither its loops nor its sandbox have started."""
+    server = Server(Settings(data_dir=data_dir), clock=clock)
+    await server.store.open()
+    async with _place(server, clock) as place:
+        yield place
+    await server.store.close()
+
+
+@contextlib.asynccontextmanager
+async def _place(server: Server, clock: Clock) -> AsyncIterator[Place]:
+    project, key = await first_access(server.store, server.settings.data_dir)
+    transport = httpx.ASGITransport(App(server))
+    headers = {"X-Appwrite-Project": project, "X-Appwrite-Key": key}
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost/v1", headers=headers) as api:
+        yield Place(server, clock, api)

@@ -16,7 +16,7 @@ from nbfunctions.server.store.protocol import StoreFailed, UsageCount
 from nbfunctions.server.store.sqlite import SqliteStore
 from nbfunctions.server.usage import Usage
 from tests.server.asking import given, refused
-from tests.server.inside import START, Clock, Place, running
+from tests.server.inside import START, Clock, Place, resting, running
 from tests.server.store.conftest import accepted, execution
 from tests.serving import RUNTIME
 
@@ -30,6 +30,14 @@ METRICS = ("functionsExecutions", "functionsFailures", "functionsCompute")
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     async with running(tmp_path, Clock()) as found:
+        yield found
+
+
+@pytest.fixture
+async def idle(tmp_path: Path) -> AsyncIterator[Place]:
+    """A server that executes nothing, and the function ``f``."""
+    async with resting(tmp_path, Clock()) as found:
+        await found.server.store.create_function("default", Function(id="f"))
         yield found
 
 
@@ -63,52 +71,48 @@ async def ended(place: Place, made: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 async def test_a_range_has_a_point_for_each_of_its_times_oldest_first(
-    place: Place, range_: str, number: int, span: int, last: int
+    idle: Place, range_: str, number: int, span: int, last: int
 ) -> None:
-    await place.deploy("sends")
-    found = await usage(place, range_)
+    found = await usage(idle, range_)
     assert list(found) == ["range", *METRICS]
     assert found["range"] == range_
     for metric in METRICS:
         assert found[metric] == [{"value": 0, "date": last - span * back} for back in reversed(range(number))]
-    await call(place, "200 x")
-    assert (await counted(place, range_))[0] == {last: 1}
-    assert len((await usage(place, range_))[METRICS[0]]) == number
+    await idle.server.store.add_usage([UsageCount("default", "f", NOON, 3, 2, 0.25)])
+    assert await counted(idle, range_) == [{last: 3}, {last: 2}, {last: 250}]
+    assert len((await usage(idle, range_))[METRICS[0]]) == number
 
 
 @pytest.mark.parametrize("clock", [NOON - 0.5, NOON, NOON + 0.5, NOON + HALF_HOUR - 0.001])
-async def test_the_last_point_is_the_half_hour_it_is(place: Place, clock: float) -> None:
-    given(await place.api.post("/functions", json={"functionId": "f", "name": "f", "runtime": RUNTIME}), 201)
-    place.clock.now = clock
-    dates = [point["date"] for point in (await usage(place))[METRICS[0]]]
+async def test_the_last_point_is_the_half_hour_it_is(idle: Place, clock: float) -> None:
+    idle.clock.now = clock
+    dates = [point["date"] for point in (await usage(idle))[METRICS[0]]]
     assert dates[-1] <= clock < dates[-1] + HALF_HOUR
     assert dates[-1] % HALF_HOUR == 0
 
 
 @pytest.mark.parametrize("asked", ["24h", "24H", "7D", "30d", "90D"])
-async def test_a_range_may_be_written_in_capitals(place: Place, asked: str) -> None:
-    await place.deploy("sends")
-    assert (await usage(place, asked))["range"] == asked.lower()
+async def test_a_range_may_be_written_in_capitals(idle: Place, asked: str) -> None:
+    assert (await usage(idle, asked))["range"] == asked.lower()
 
 
 @pytest.mark.parametrize("query", ["", "?range=", "?other=24h"])
-async def test_without_a_range_it_is_thirty_days(place: Place, query: str) -> None:
-    await place.deploy("sends")
-    assert (await place.get(f"/functions/f/usage{query}"))["range"] == "30d"
+async def test_without_a_range_it_is_thirty_days(idle: Place, query: str) -> None:
+    assert (await idle.get(f"/functions/f/usage{query}"))["range"] == "30d"
 
 
 @pytest.mark.parametrize("query", ["range=1h", "range=24", "range=24h+", "range[]=24h", "range=24h%00"])
-async def test_another_range_is_refused(place: Place, query: str) -> None:
+async def test_another_range_is_refused(idle: Place, query: str) -> None:
     said = "Invalid range: Value must be one of (24h, 7d, 30d, 90d)"
-    refused(await place.api.get(f"/functions/nothing/usage?{query}"), 400, "general_argument_invalid", said)
+    refused(await idle.api.get(f"/functions/nothing/usage?{query}"), 400, "general_argument_invalid", said)
 
 
-async def test_a_function_that_is_not_there_has_no_usage(place: Place) -> None:
-    refused(await place.api.get("/functions/nothing/usage"), 404, "function_not_found", "Function not found")
+async def test_a_function_that_is_not_there_has_no_usage(idle: Place) -> None:
+    refused(await idle.api.get("/functions/nothing/usage"), 404, "function_not_found", "Function not found")
 
 
-async def test_usage_needs_the_scope_of_reading_functions(place: Place) -> None:
-    answer = await place.api.get("/functions/f/usage", headers={"X-Appwrite-Key": "wrong"})
+async def test_usage_needs_the_scope_of_reading_functions(idle: Place) -> None:
+    answer = await idle.api.get("/functions/f/usage", headers={"X-Appwrite-Key": "wrong"})
     refused(answer, 401, "general_unauthorized_scope")
 
 
