@@ -8,6 +8,7 @@ from typing import Any, Final
 from nbfunctions.errors import ProjectKeyExpired, ProjectNotFound
 from nbfunctions.server import permissions, tokens
 from nbfunctions.server.administration import hash_secret
+from nbfunctions.server.origins import host_of
 from nbfunctions.server.permissions import Caller
 from nbfunctions.server.server import Server
 
@@ -35,7 +36,7 @@ async def identify(server: Server, headers: Mapping[str, str], query: Mapping[st
         if key is not None:
             if key.expires_at and key.expires_at <= now:
                 raise ProjectKeyExpired
-            return permissions.application(project_id, headers.get("host", "").partition(":")[0], key.scopes)
+            return permissions.application(project_id, host_of(headers.get("host", "")), key.scopes)
     await server.store.get_project(project_id)
     return permissions.guest(project_id)
 

@@ -69,21 +69,27 @@ class RateLimit:
 
 
 def client_address(peer: str, headers: Mapping[str, str]) -> str:
-    """Return the address that a request comes from.
+    """Return the address that a request comes from; of IPv6 the network, all of which belongs to one client.
 
     ``X-Forwarded-For`` counts when this machine itself is the peer, as a reverse proxy is: the last address in it that
     isn't this machine's. What stands before that may be anybody's invention, and what is no address is nobody's.
     """
     forwarded = headers.get("x-forwarded-for")
-    if not forwarded or not is_own(peer):
+    if forwarded and is_own(peer):
+        for text in reversed(forwarded.rsplit(",", HOPS)):
+            found = _address(text)
+            if found is None:
+                break
+            if not found.is_loopback:
+                return _network(found)
+    if ":" not in peer:
         return peer
-    for text in reversed(forwarded.rsplit(",", HOPS)):
-        found = _address(text)
-        if found is None:
-            return peer
-        if not found.is_loopback:
-            return str(found)
-    return peer
+    found = _address(peer)
+    return peer if found is None or found.is_loopback else _network(found)
+
+
+def _network(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
 
 
 def is_own(address: str) -> bool:

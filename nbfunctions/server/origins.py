@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from nbfunctions.errors import GeneralUnknownOrigin
+from nbfunctions.errors import GeneralUnknownOrigin, SettingInvalid
 from nbfunctions.server.limits import is_own
 from nbfunctions.server.wire import Head
 from nbfunctions.settings import Settings
 
-__all__ = ["Origins"]
+__all__ = ["Origins", "host_of"]
 
 METHODS: Final = "GET, POST, PUT, PATCH, DELETE"
 ALLOWED: Final = (
@@ -38,8 +38,8 @@ class Origins:
     """Answers from where this server may be called."""
 
     def __init__(self, settings: Settings) -> None:
-        self._platforms = ("localhost", *_names(settings.origins))
-        self._hosts = (settings.host.lower(), *_names(settings.hosts))
+        self._platforms = ("localhost", *_names("origins", settings.origins))
+        self._hosts = (settings.host.lower(), *_names("hosts", settings.hosts))
         self._is_loopback = _is_loopback(settings.host.lower()) or _leads_to_loopback(settings.host)
         self._known = {settings.host}
         """Hosts that were looked at and found good: at most as many as there are names for this machine."""
@@ -50,7 +50,7 @@ class Origins:
         host = headers.get("host")
         if host is None or host in self._known:
             return
-        name = _host(host)
+        name = host_of(host)
         if self._is_loopback and not (_is_loopback(name) or _matches(name, self._hosts)):
             raise GeneralUnknownOrigin(
                 f"Invalid Host. This server is not called {name or host!r}; the setting `hosts` names further ones"
@@ -111,11 +111,19 @@ class Origins:
         return Head([(name.encode(), value.encode("latin-1", "replace")) for name, value in found.items()])
 
     def _is_platform(self, name: str, headers: Mapping[str, str]) -> bool:
-        return name == _host(headers.get("host", "")) or _is_loopback(name) or _matches(name, self._platforms)
+        return name == host_of(headers.get("host", "")) or _is_loopback(name) or _matches(name, self._platforms)
 
 
-def _names(setting: str) -> tuple[str, ...]:
-    return tuple(name.strip().lower() for name in setting.split(",") if name.strip())
+def _names(setting: str, value: str) -> tuple[str, ...]:
+    """Return the hosts in a setting; raises ``SettingInvalid`` for what can't be one, as an address with a path."""
+    names = tuple(name.strip().lower() for name in value.split(",") if name.strip())
+    for name in names:
+        if not _PATTERN.fullmatch(name):
+            raise SettingInvalid(
+                f"{setting}: expected hosts, as app.example.org or *.example.org, without scheme, port and path, "
+                f"found {name!r}"
+            )
+    return names
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
@@ -126,10 +134,11 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     )
 
 
+_PATTERN: Final = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f:]+", re.ASCII)
 _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\s\[\]:/?#@\\]+?))\.?(?::[0-9]*)?", re.IGNORECASE | re.ASCII)
 
 
-def _host(header: str) -> str:
+def host_of(header: str) -> str:
     """Return the name or address in a ``Host`` header; nothing if it is not one, with a port or without."""
     found = _HOST.fullmatch(header)
     return (found[1] or found[2]).lower() if found else ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -534,3 +536,20 @@ def test_a_target_with_a_host_of_its_own_is_believed(server: Serving, target: by
     assert answer.startswith(b"HTTP/1.1 %d " % status), answer
     answer = raw(server.port, b"GET %b HTTP/1.1\r\n\r\n" % target)
     assert answer.startswith(b"HTTP/1.1 400 "), answer
+
+
+@pytest.mark.parametrize("name", ["origins", "hosts"])
+@pytest.mark.parametrize(
+    "value", ["https://app.example.org", "app.example.org/", "app.example.org:8080", "a b", "*.*.x"]
+)
+def test_what_can_be_no_host_is_refused_at_the_start(tmp_path: Path, name: str, value: str) -> None:
+    command = [sys.executable, "-m", "nbfunctions", "serve", "--port", "0", f"--{name}", f"ok.example.org,{value}"]
+    ended = subprocess.run(
+        [*command, "--data-dir", str(tmp_path / "data")], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"nbfunctions: {name}: expected hosts, as app.example.org or *.example.org, without scheme, port and path, "
+        f"found {value!r}\n"
+    )
+    assert not (tmp_path / "data").exists()

@@ -225,9 +225,9 @@ async def test_what_is_said_from_another_machine_does_not_count(place: Place) ->
         (f"198.51.100.1, {OTHER}", OTHER),
         (f"198.51.100.1,{OTHER}, 127.0.0.1, ::1", OTHER),
         (f"{OTHER}:4711", OTHER),
-        ("2001:DB8:0::1", "2001:db8::1"),
-        ("[2001:db8::1]", "2001:db8::1"),
-        ("[2001:db8::1]:4711", "2001:db8::1"),
+        ("2001:DB8:0::1", "2001:db8::/64"),
+        ("[2001:db8::1]", "2001:db8::/64"),
+        ("[2001:db8::1]:4711", "2001:db8::/64"),
         (f"::ffff:{OTHER}", OTHER),
         ("127.0.0.1", PEER),
         ("::1, ::ffff:127.0.0.1, 127.0.0.9:80", PEER),
@@ -247,8 +247,10 @@ def test_the_last_address_that_is_not_this_machine_is_the_callers(forwarded: str
     headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
     for peer in (PEER, "::1", "127.0.0.53", "::ffff:127.0.0.1"):
         assert client_address(peer, headers) == (peer if found == PEER else found)
-    for peer in ("198.51.100.7", "::ffff:198.51.100.7", "2001:db8::7", ""):
+    for peer in ("198.51.100.7", ""):
         assert client_address(peer, headers) == peer
+    assert client_address("::ffff:198.51.100.7", headers) == "198.51.100.7"
+    assert client_address("2001:db8::7:0:0:1", headers) == client_address("2001:db8::7", headers) == "2001:db8::/64"
 
 
 # -- settings -----------------------------------------------------------------------------------------------
