@@ -1661,6 +1661,11 @@ async def test_what_waits_is_counted(store: Store) -> None:
     assert await store.count_waiting() == 3
     await store.claim_executions("owner", 1, 999, NOW + 30, NOW)
     assert await store.count_waiting() == 2
+    await make_ready(store, "other", "second")
+    await asyncio.gather(*(accept(store, execution("other", "second")) for _ in range(600)))
+    assert await store.count_waiting() == 602
+    await store.delete_function(PROJECT, "other", NOW)
+    assert await store.count_waiting() == 2
 
 
 # -- lists ----------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ FROM executions e JOIN functions f ON f.seq = e.function_seq
 WHERE e.seq IN (SELECT value FROM json_each(?)) ORDER BY e.seq;
 
 -- name: count_waiting
-SELECT count(*) FROM executions WHERE status = 'waiting';
+SELECT count(*) FROM executions WHERE status = 'waiting' AND function_seq IN (SELECT seq FROM functions);
 
 -- name: find_idempotency_key
 SELECT k.digest, e.seq FROM idempotency_keys k JOIN executions e ON e.function_seq = k.function_seq AND e.id = k.execution_id
