@@ -77,6 +77,20 @@ IN_PROJECT: Final = (
 
 VERBS: Final = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
 
+FILE: Final = {
+    "code": {
+        "contentType": "application/gzip",
+        "headers": {
+            "Content-Disposition": {
+                "description": "Names the file.",
+                "schema": {"type": "string"},
+                "example": 'form-data; name="code"; filename="code.tar.gz"',
+            }
+        },
+    }
+}
+"""How the file of a form is sent."""
+
 LIMIT_HEADERS: Final = {
     "X-RateLimit-Limit": "How many executions the caller may ask for in a window; API keys are not counted.",
     "X-RateLimit-Remaining": "How many are left.",
@@ -263,9 +277,11 @@ def _body(params: Sequence[Param], *, takes_file: bool) -> dict[str, Any]:
             "description": "The archive, or one chunk of it: a `.tar.gz`, by its file name, too.",
         }
         required.append("code")
-    body = {"type": "object", "properties": properties, **({"required": required} if required else {})}
-    kind = "multipart/form-data" if takes_file else JSON
-    return {"required": bool(required), "content": {kind: {"schema": body}}}
+    schema = {"type": "object", "properties": properties, **({"required": required} if required else {})}
+    content = (
+        {"multipart/form-data": {"schema": schema, "encoding": FILE}} if takes_file else {JSON: {"schema": schema}}
+    )
+    return {"required": bool(required), "content": content}
 
 
 # -- answers ------------------------------------------------------------------------------------------------

@@ -32,9 +32,14 @@ __all__ = [
     "is_id",
     "is_team",
     "one_of",
+    "passed_on",
     "text",
     "zero_or",
 ]
+
+
+PASSED_LIMIT: Final = 262_144
+"""Characters of a text that the action itself reads more closely."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,6 +116,11 @@ def text(length: int) -> Rule:
 
     message = f"Value must be a valid string and no longer than {length} chars"
     return Rule(message, read, {"type": "string", "maxLength": length})
+
+
+def passed_on(schema: Mapping[str, Any]) -> Rule:
+    """Return the rule of a text that the action itself holds against ``schema``."""
+    return dataclasses.replace(text(PASSED_LIMIT), schema={"type": "string", **schema})
 
 
 def _is_unicode(value: str) -> bool:

@@ -58,6 +58,7 @@ from nbfunctions.server.params import (
     array,
     between,
     one_of,
+    passed_on,
     text,
     zero_or,
 )
@@ -67,9 +68,6 @@ from nbfunctions.server.tokens import LIFE, LONGEST
 from nbfunctions.settings import MEMORY_LEAST
 
 __all__ = ["Endpoint", "endpoints"]
-
-HEADER_LIMIT = 262_144
-"""Characters of a header that the action itself reads more closely."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -186,14 +184,14 @@ def endpoints(server: Server) -> tuple[Endpoint, ...]:
     chunk = (
         Param(
             "Content-Range",
-            text(HEADER_LIMIT),
+            passed_on({"pattern": f"^{deployments.RANGE.pattern}$"}),
             default="",
             key="content_range",
             help="Which bytes of the archive a chunk is: `bytes START-END/SIZE`.",
         ),
         Param(
             "X-Appwrite-ID",
-            text(HEADER_LIMIT),
+            passed_on(UID.schema),
             default="",
             key="upload_id",
             help="Id of the deployment that a chunk is of, from the second one on.",
