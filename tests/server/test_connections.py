@@ -79,7 +79,7 @@ Connect = Callable[[], Awaitable[Client]]
 async def connect(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Connect]:
     """What connects to a server of this process."""
     for name in ("HEAD_TIME", "BODY_TIME", "REST_TIME"):
-        monkeypatch.setattr(f"nbfunctions.server.http.{name}", LIMIT)
+        monkeypatch.setattr(f"nbfunctions.server.http_connection.{name}", LIMIT)
     listener = socket.create_server(("127.0.0.1", 0))
     server = HttpServer(app, stop_timeout=5)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
