@@ -365,7 +365,8 @@ def _limits(schema: Mapping[str, Any]) -> str:
         return _text(schema["const"])
     if "minimum" in schema:
         return f"{schema['minimum']:,} to {schema['maximum']:,}"
-    return f"up to {schema['maxLength']:,} characters" if "maxLength" in schema else ""
+    least = f"{schema['minLength']} to " if "minLength" in schema else "up to "
+    return f"{least}{schema['maxLength']:,} characters" if "maxLength" in schema else ""
 
 
 def _bound(words: str, value: int | None) -> str:

@@ -235,6 +235,8 @@ def _schema(param: Param) -> dict[str, Any]:
     schema = dict(param.rule.schema)
     if not param.required and param.default != "":
         schema["default"] = list(param.default) if isinstance(param.default, tuple) else param.default
+    if param.must_be_given and "maxLength" in schema:
+        schema["minLength"] = 1
     return schema
 
 

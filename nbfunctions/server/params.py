@@ -303,10 +303,10 @@ CRON: Final = Rule(
 )
 
 
-def _event_schema(id_: str, description: str) -> Mapping[str, Any]:
+def _event_schema(form: str, id_: str, description: str) -> Mapping[str, Any]:
     return {
         "type": "string",
-        "format": "event",
+        "format": form,
         "pattern": rf"^({'|'.join(patterns.TREE)})\.{id_}(\.{id_}){{0,6}}$",
         "maxLength": patterns.LENGTH_LIMIT,
         "description": description,
@@ -316,7 +316,7 @@ def _event_schema(id_: str, description: str) -> Mapping[str, Any]:
 EVENT: Final = Rule(
     "Event is not valid.",
     lambda value: value if isinstance(value, str) and patterns.is_event(value) else _refuse(),
-    _event_schema("[^.]+", "A pattern such as `users.*.create`."),
+    _event_schema("event-pattern", "[^.]+", "A pattern such as `users.*.create`."),
 )
 
 
@@ -329,7 +329,9 @@ def _happened(value: Any) -> str:
 
 
 HAPPENED: Final = Rule(
-    "Event is not valid.", _happened, _event_schema("[^.*]+", "What happened to one thing, as `users.jane.create`.")
+    "Event is not valid.",
+    _happened,
+    _event_schema("event", "[^.*]+", "What happened to one thing, as `users.jane.create`."),
 )
 """An event with concrete ids and an action."""
 
