@@ -117,6 +117,7 @@ class _Wrapper:
         self._server = server
         self._endpoint = endpoint
         self._origins = origins
+        self._header_names = [(one.name, one.name.lower()) for one in endpoint.headers]
         limit, window = server.settings.rate_limit, server.settings.rate_limit_window
         self._limit = RateLimit(limit, window) if endpoint.limited and limit else None
 
@@ -177,7 +178,7 @@ class _Wrapper:
         try:
             values = check(endpoint.params, {**given.values, **scope["path_params"]})
             if endpoint.headers:
-                values |= check(endpoint.headers, {one.name: headers.get(one.name.lower()) for one in endpoint.headers})
+                values |= check(endpoint.headers, {name: headers.get(lower) for name, lower in self._header_names})
             if endpoint.takes_file:
                 values["file"] = given.file
             result = await endpoint.action(server, caller, **values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Final
 import msgspec
 
 from nbfunctions.errors import GeneralRateLimitExceeded
+from nbfunctions.server.wire import RawHeaders
 
 __all__ = ["Counted", "RateLimit", "client_address", "is_own"]
 
@@ -30,18 +32,23 @@ class Counted(msgspec.Struct, frozen=True):
     """When the next window begins, in seconds since the epoch."""
     exceeded: bool
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
+    def headers(self) -> RawHeaders:
         """Return what says so to the caller."""
-        return [
-            (b"x-ratelimit-limit", b"%d" % self.limit),
-            (b"x-ratelimit-remaining", b"%d" % self.remaining),
-            (b"x-ratelimit-reset", b"%d" % self.reset),
-        ]
+        return _headers(self.limit, self.remaining, self.reset)
 
     def demand(self) -> None:
         """Raises ``GeneralRateLimitExceeded`` when this was one call too many."""
         if self.exceeded:
             raise GeneralRateLimitExceeded
+
+
+@functools.lru_cache(100)
+def _headers(limit: int, remaining: int, reset: int) -> RawHeaders:
+    return [
+        (b"x-ratelimit-limit", b"%d" % limit),
+        (b"x-ratelimit-remaining", b"%d" % remaining),
+        (b"x-ratelimit-reset", b"%d" % reset),
+    ]
 
 
 class RateLimit:

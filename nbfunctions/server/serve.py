@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -75,6 +76,9 @@ async def _serve(
         answering = asyncio.create_task(http.serve(sockets=[listener]))
         while not http.started and not answering.done():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.001)
+        # What is there now stays: looking through it again and again is what makes collections slow.
+        gc.collect()
+        gc.freeze()
         ready = {
             "endpoint": _endpoint(listener, settings.host),
             "project": project,

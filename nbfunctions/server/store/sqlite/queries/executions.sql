@@ -107,8 +107,10 @@ SELECT {execution} FROM executions e JOIN functions f ON f.seq = e.function_seq
 WHERE f.project_id = ? AND f.id = ? AND e.id = ?;
 
 -- name: delete_executions
+-- Rows come in the order in which they were accepted, give or take how long they ran: the oldest are the first.
 DELETE FROM executions WHERE seq IN (
-    SELECT seq FROM executions WHERE created < ? AND status IN ('completed', 'failed') ORDER BY created LIMIT ?
+    SELECT seq FROM (SELECT seq, created, status FROM executions ORDER BY seq LIMIT 1000)
+    WHERE created < ? AND status IN ('completed', 'failed') LIMIT ?
 );
 
 -- name: delete_executions_of_function
