@@ -171,7 +171,7 @@ class Execution(Record, kw_only=True, frozen=True):
     response_type: Annotated[ResponseType, adds("How `response` is to be read; `bytes` are Base64.")] = field(
         name="responseType", default="text"
     )
-    layer: Annotated[Layer, adds("Where a failed execution failed; empty for others.")] = ""
+    layer: Annotated[Layer, adds("Where a failed execution failed, or that it was cancelled; empty for others.")] = ""
     cold: Annotated[bool, adds("Whether an instance had to be started for it.")] = False
     queued: Annotated[float, adds("Seconds between acceptance and the start of the call.")] = 0
 

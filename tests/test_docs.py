@@ -19,6 +19,7 @@ from nbfunctions import errors, models
 from nbfunctions.__main__ import parser
 from nbfunctions.magics import NbfunctionsMagics
 from nbfunctions.settings import Settings, table
+from tests.routing import addition_rows, all_routes, documented
 
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
@@ -46,7 +47,7 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}
 
 
-# -- settings, errors, magics, commands -----------------------------------------------------------------------
+# -- settings, errors, routes, magics, commands -----------------------------------------------------------------------
 
 
 def test_every_setting_has_its_section() -> None:
@@ -79,6 +80,22 @@ def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
         if not issubclass(getattr(errors, name), errors.ApiError):
             assert name in drawn
     assert {name.split("_")[0].title() + "…" for name in errors.ApiError.types} == set(re.findall(r"\w+…", drawn))
+
+
+def test_every_route_has_its_section_and_every_parameter_its_row() -> None:
+    found = sections(sections(page("api.md"), 2)["Routes"], 4)
+    assert set(found) == {f"{one.method} {one.path}" for one in all_routes()}
+    for one in all_routes():
+        # `python -m tests.routing` prints what they should be.
+        lines = found[f"{one.method} {one.path}"].strip().splitlines()
+        wanted = documented(one)
+        assert lines[: len(wanted)] == wanted, f"{one.method} {one.path}"
+        assert not [line for line in lines[len(wanted) :] if line.startswith("| `")], f"{one.method} {one.path}"
+
+
+def test_every_addition_has_its_row() -> None:
+    lines = sections(page("api.md"), 2)["Additions"].splitlines()
+    assert [line for line in lines if line.startswith("| ") and "`" in line] == addition_rows()
 
 
 def magics() -> Iterator[tuple[str, Any]]:

@@ -106,11 +106,11 @@ class OpenApi:
         """Set before anything is asked for: the table has rows for this."""
 
     async def document(self, server: Server) -> Answer:
-        """Return this document."""
+        """Return the OpenAPI document of this server."""
         return Answer(200, self._json, [JSON_TYPE])
 
     async def page(self, server: Server) -> Answer:
-        """Return a page that shows this document to people."""
+        """Return a page that shows the OpenAPI document to people."""
         return Answer(200, self._html, api_page.HEADERS)
 
     @functools.cached_property

@@ -236,7 +236,7 @@ UID: Final = Rule(
     "UID must contain at most 36 chars. Valid chars are a-z, A-Z, 0-9, and underscore. "
     "Can't start with a leading underscore",
     lambda value: value if is_id(value) else _refuse(),
-    {"type": "string", "pattern": f"^{_ID}$", "description": f"{_ID_SAID}."},
+    {"type": "string", "pattern": f"^{_ID}$"},
 )
 
 VARIABLES_LIMIT: Final = 65_535
@@ -331,7 +331,7 @@ def _happened(value: Any) -> str:
 HAPPENED: Final = Rule(
     "Event is not valid.",
     _happened,
-    _event_schema("event", "[^.*]+", "What happened to one thing, as `users.jane.create`."),
+    _event_schema("event", "[^.*]+", "One thing and its action, as `users.jane.create`."),
 )
 """An event with concrete ids and an action."""
 
