@@ -109,7 +109,7 @@ class Settings:
     )
     rate_limit_window: int = _setting(60, "Length of that window.", "seconds")
     event_depth: int = _setting(
-        5, "How many executions may follow one from another by events, before a chain of them is cut.", "executions"
+        3, "How many executions may follow one from another by events, before a chain of them is cut.", "executions"
     )
     execution_retention: int = _setting(1_209_600, "How long finished executions are kept.", "seconds")
 

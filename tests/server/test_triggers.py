@@ -336,7 +336,7 @@ async def test_a_scheduled_execution_is_heard_of_at_its_end(tmp_path: Path) -> N
 # -- chains -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("options", "depth"), [((), 5), (("--event-depth", "2"), 2)])
+@pytest.mark.parametrize(("options", "depth"), [((), 3), (("--event-depth", "2"), 2)])
 def test_functions_that_trigger_themselves_or_each_other_are_stopped(
     tmp_path: Path, options: tuple[str, ...], depth: int
 ) -> None:

@@ -72,7 +72,7 @@ class SqliteStore:
     _deleting: asyncio.Task[None]
     """Deletes what executions were left of deleted functions."""
 
-    def __init__(self, data_dir: Path, *, event_depth: int = 5) -> None:
+    def __init__(self, data_dir: Path, *, event_depth: int = 3) -> None:
         """``event_depth`` is how many executions may follow one from another by events."""
         self._data_dir = data_dir
         self._event_depth = event_depth
