@@ -57,7 +57,7 @@ docs: $(STAMPS)/docs  ## build the documentation into site/
 
 clean:  ## remove what was made here: .venv, node_modules, builds, caches
 	rm -rf $(VENV) labextension/node_modules labextension/lib labextension/dist labextension/tsconfig.tsbuildinfo
-	rm -rf dist site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find nbfunctions tests notebooks -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 # -- what the words need; a stamp is newer than everything it was made from ----------------------------------

@@ -302,11 +302,17 @@ def _curl(path: str, method: str, operation: Mapping[str, Any]) -> str:
     for one in parameters:
         if one["in"] == "path":
             url = url.replace(f"{{{one['name']}}}", str(one["example"]))
-    given = {} if method in ("get", "post") else {"-X": method.upper()}
-    words = [" ".join(["curl", *(f"{name} {value}" for name, value in given.items()), f'"{url}"'])]
+    body = operation.get("requestBody", {}).get("content", {})
+    implied = "post" if body else "get"
+    (kind, *_) = next(iter(operation["responses"].values())).get("content", {"": {}})
+    flags = [
+        *([f"-X {method.upper()}"] if method != implied else []),
+        *({"text/event-stream": ["-N"], "application/gzip": ["-OJ"]}.get(kind, [])),
+    ]
+    words = [" ".join(["curl", *flags, f'"{url}"'])]
     if operation["security"]:
-        words.append('-H "X-Appwrite-Project: $project" -H "X-Appwrite-Key: $key"')
-    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        words += ['-H "X-Appwrite-Project: $project"', '-H "X-Appwrite-Key: $key"']
+    for kind, content in body.items():
         properties = content["schema"]["properties"]
         sent = {name: schema["examples"][0] for name, schema in properties.items() if schema.get("examples")}
         if kind.startswith("multipart/"):
@@ -315,10 +321,6 @@ def _curl(path: str, method: str, operation: Mapping[str, Any]) -> str:
         else:
             words.append('-H "Content-Type: application/json"')
             words.append(f"-d {shlex.quote(json.dumps(sent))}")
-    if method == "post" and "requestBody" not in operation:
-        words.insert(1, "-X POST")
-    (kind, *_) = next(iter(operation["responses"].values())).get("content", {"": {}})
-    words += ["-N"] if kind == "text/event-stream" else ["-OJ"] if kind == "application/gzip" else []
     return " \\\n  ".join(words)
 
 

@@ -15,8 +15,9 @@ import pytest
 import requests
 import schemathesis
 
+from nbfunctions.archive import pack
 from tests.routing import all_routes
-from tests.server.asking import activate, client, create, eventually, execute, given, packed, upload
+from tests.server.asking import PYTHON, activate, client, create, eventually, execute, given, upload
 from tests.server.listening import token
 from tests.serving import Serving, clean_environment, serving
 
@@ -44,7 +45,7 @@ def ids(server: Serving) -> dict[str, list[str]]:
     """What there is to ask for."""
     with client(server) as api:
         create(api, "kept", execute=["role:all"])
-        active = activate(api, packed("hello"), "kept")
+        active = activate(api, pack({"main.py": PYTHON}), "kept")
         broken = given(upload(api, b"no archive", "kept"), 201)
         at = f"/functions/kept/deployments/{broken['$id']}"
         failed = eventually(lambda: given(api.get(at)), lambda one: one["status"] == "failed")

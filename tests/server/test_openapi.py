@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator
+from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -14,6 +19,7 @@ import jsonschema
 import openapi_spec_validator
 import pytest
 
+from nbfunctions.archive import pack
 from nbfunctions.server import api_page
 from nbfunctions.server.openapi import document, operation_id
 from nbfunctions.server.params import (
@@ -36,12 +42,24 @@ from nbfunctions.server.params import (
 from nbfunctions.server.permissions import PUBLIC
 from nbfunctions.server.routes import Endpoint
 from tests.routing import all_routes
-from tests.server.asking import activate, client, create, eventually, execute, given, packed, refused, upload
+from tests.server.asking import (
+    PYTHON,
+    activate,
+    client,
+    create,
+    eventually,
+    execute,
+    given,
+    packed,
+    refused,
+    upload,
+    wait_for_build,
+)
 from tests.server.listening import user
 from tests.serving import RUNTIME, Serving
 
 ROUTES: Final = all_routes()
-HELLO: Final = packed("hello")
+SMALLEST: Final = pack({"main.py": PYTHON})
 SDK: Final = {
     "functions": {
         *("create", "list", "listRuntimes", "get", "getUsage", "update", "updateDeployment", "delete"),
@@ -254,14 +272,14 @@ def test_every_route_answers_as_the_document_says(
     everything: dict[str, Any] = {"vars": {"A": "b"}, "events": ["users.*.create"], "schedule": "0 0 1 1 *"}
     create(api, "f", execute=["role:all"], memory=128, concurrency=1, **everything)
     given(api.put("/functions/f", json={"name": "f", "execute": ["role:all"], **everything}))
-    built = activate(api, HELLO)
+    built = activate(api, SMALLEST)
     failed = given(upload(api, b"no archive"), 201)
     at = f"/functions/f/deployments/{failed['$id']}"
     shown = eventually(lambda: given(api.get(at)), lambda one: one["status"] == "failed")
     given(api.post(f"{at}/builds/{shown['buildId']}"), 204)
     eventually(lambda: given(api.get(at)), lambda one: one["status"] == "failed")
     given(api.patch(f"/functions/f/deployments/{built['$id']}"))
-    assert api.get(f"/functions/f/deployments/{built['$id']}/download").content == HELLO
+    assert api.get(f"/functions/f/deployments/{built['$id']}/download").content == SMALLEST
     given(api.get("/functions/f/deployments"))
     given(api.delete(at), 204)
     execution = execute(api, "Ada")
@@ -318,7 +336,7 @@ def test_refusals_are_those_of_the_document(
     shown = eventually(lambda: given(api.get(at)), lambda one: one["status"] == "failed")
     refused(api.patch(at), 400, "build_not_ready")
     refused(api.post(f"{at}/builds/none"), 404, "build_not_found")
-    built = activate(api, HELLO)
+    built = activate(api, SMALLEST)
     good = f"/functions/f/deployments/{built['$id']}/builds/{built['buildId']}"
     assert shown["buildId"] != built["buildId"]
     refused(api.post(good), 400, "build_in_progress")
@@ -395,6 +413,54 @@ def test_the_page_shows_every_route_parameter_and_field(server: Serving, describ
         assert {name, *(f"{name}.{field}" for field in record["properties"])} <= set(page.ids)
     assert len(page.ids) == len(set(page.ids))
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+
+
+def test_the_pages_examples_can_be_pasted_into_a_shell(server: Serving, api: httpx.Client, tmp_path: Path) -> None:
+    with client(server, {}) as anybody:
+        html = anybody.get("/docs").text
+    examples = {}
+    for endpoint in ROUTES:
+        start = html.index(f'id="{operation_id(endpoint)}"')
+        shown = re.search(r"<pre><code>(.*?)</code></pre>", html[start:], re.DOTALL)
+        assert shown is not None
+        examples[operation_id(endpoint)] = unescape(shown[1])
+    (tmp_path / "code.tar.gz").write_bytes(SMALLEST)
+    place = {"api": server.endpoint, "project": server.project, "key": server.key, "PATH": os.environ["PATH"]}
+    ids: dict[str, str] = {}
+
+    def paste(operation: str) -> str:
+        shell = examples.pop(operation)
+        for sample, real in ids.items():
+            shell = shell.replace(sample, real)
+        seconds = 1 if operation == "functionsStreamExecutions" else 20
+        limited = shell.replace("curl ", f"curl --silent --show-error --max-time {seconds} --noproxy '*' ", 1)
+        done = subprocess.run(
+            ["bash", "-c", limited], env=place, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert done.returncode == 0 or operation == "functionsStreamExecutions", (shell, done.stderr)
+        return done.stdout
+
+    assert json.loads(paste("functionsCreate"))["$id"] == "hello"
+    sent = json.loads(paste("functionsCreateDeployment"))
+    built = wait_for_build(api, sent)
+    assert (built["status"], built["activate"]) == ("ready", True)
+    ids["6610b41fd5c49dcbecbf"], ids["6610b41fe2a7d04c1b83"] = built["$id"], built["buildId"]
+    eventually(lambda: given(api.get("/functions/hello")), lambda one: one["deployment"] == built["$id"])
+    execution = json.loads(paste("functionsCreateExecution"))
+    assert (execution["status"], execution["statusCode"]) == ("completed", 200), execution
+    ids["6610b42042f8a7b6fa5a"] = execution["$id"]
+    assert json.loads(paste("functionsCancelExecution"))["type"] == "execution_ended"
+    assert json.loads(paste("functionsRetryBuild"))["type"] == "build_in_progress"
+    assert paste("functionsStreamExecutions").startswith("retry: 1000")
+    paste("functionsDownloadDeployment")
+    assert (tmp_path / f"hello-{built['$id']}.tar.gz").read_bytes() == SMALLEST
+    assert paste("docsGet") == html
+    for operation in [one for one in examples if "Delete" not in one]:
+        assert "code" not in json.loads(paste(operation)), operation
+    for what in ("Execution", "Deployment", ""):
+        assert paste(f"functionsDelete{what}") == ""
+    assert examples == {}
+    refused(api.get("/functions/hello"), 404, "function_not_found")
 
 
 def test_the_page_asks_for_nothing_and_runs_nothing(server: Serving) -> None:
