@@ -334,5 +334,7 @@ class _Gathering:
 
     def _flush(self) -> None:
         if self._pieces:
-            self._transport.write(b"".join(self._pieces))
+            pieces = b"".join(self._pieces)
             self._pieces.clear()
+            if not self._transport.is_closing():  # the client may be gone by now
+                self._transport.write(pieces)

@@ -11,6 +11,8 @@ import msgspec
 from nbfunctions.errors import ExecutionNotFound, GeneralUnauthorizedScope, UserUnauthorized
 
 __all__ = [
+    "GUEST_SCOPES",
+    "MEMBER_SCOPES",
     "PUBLIC",
     "Caller",
     "application",

@@ -20,6 +20,7 @@ from nbfunctions.models import ErrorAnswer
 __all__ = [
     "API_VERSION",
     "BODY_LIMIT",
+    "JSON_TYPE",
     "WHOLE",
     "Answer",
     "File",

@@ -506,7 +506,7 @@ def test_what_is_no_route_is_not_found(guest: httpx.Client, method: str, path: s
     refused(guest.request(method, path), 404, "general_route_not_found", "Not Found")
 
 
-@pytest.mark.parametrize("slashes", ["", "/", "//"])
+@pytest.mark.parametrize("slashes", ["", "/"])
 def test_a_trailing_slash_makes_no_difference(api: httpx.Client, slashes: str) -> None:
     create(api)
     assert given(api.get(f"/functions{slashes}"))["total"] == 1
