@@ -123,6 +123,8 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.close":
             self.patience.begin(self.close_timeout)
         await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            self.handshake_complete = True  # a refusal completes it, too
         if message["type"] == "websocket.accept" and not self.transport.is_closing():
             rest, self._rest = self._rest, b""
             self.transport.resume_reading()
