@@ -47,7 +47,8 @@ def serving(
 ) -> Iterator[Serving]:
     """Start ``nbfunctions serve`` and stop it at the end.
 
-    It must end with ``status``, without a traceback in its log or a word that an answer was not finished; None is for one that is killed on purpose.
+    It must end with ``status``, without a traceback in its log or a word that an answer was not finished; None is for
+    one that is killed on purpose.
     """
     command = [sys.executable, "-m", "nbfunctions", "serve", "--port", "0", "--data-dir", str(data_dir), *options]
     environment = clean_environment(data_dir.parent) if environment is None else environment
