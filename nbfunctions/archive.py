@@ -111,6 +111,8 @@ class _Unpacking:
                 raise ArchiveInvalid(f"the archive holds more than {self._count_limit} entries")
             try:
                 self._write(entry, path)
+            except gzip.BadGzipFile:
+                raise  # what is wrong is the archive, not the place
             except OSError as error:
                 raise ArchiveInvalid(
                     f"the archive's entry {entry.name!r} can't be unpacked: {error.strerror}"
