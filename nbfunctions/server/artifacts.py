@@ -110,7 +110,7 @@ class Artifacts:
     # -- uploads in chunks --------------------------------------------------------------------------------
 
     async def keep_chunk(self, upload: Upload, start: int, content: BinaryIO) -> Kept:
-        """Keep one chunk, in place of one that began at the same byte; return what there is now.
+        """Keep one chunk, in place of the same one that came before; return what there is now.
 
         To be called under :attr:`uploading`, as :meth:`join`.
         """
@@ -129,20 +129,24 @@ class Artifacts:
     def _keep_chunk(self, folder: Path, start: int, content: BinaryIO) -> Kept:
         folder.mkdir(exist_ok=True, mode=0o700)
         fresh = self._written(_pieces(content))
-        fresh.file.rename(folder / str(start))
-        covered = 0
+        fresh.file.rename(folder / f"{start}-{start + fresh.size}")
         chunks = _chunks(folder)
-        for chunk in chunks:
-            if int(chunk.name) != covered:
+        covered = 0
+        for start, end, _ in chunks:
+            if start > covered:
                 break
-            covered += chunk.stat().st_size
+            covered = max(covered, end)
         return Kept(len(chunks), covered)
 
     def _join(self, folder: Path) -> Received:
         def pieces() -> Iterator[bytes]:
-            for chunk in _chunks(folder):
-                with chunk.open("rb") as file:
-                    yield from _pieces(file)
+            at = 0
+            for start, end, chunk in _chunks(folder):
+                if end > at:
+                    with chunk.open("rb") as file:
+                        file.seek(at - start)
+                        yield from _pieces(file)
+                    at = end
 
         return self._written(pieces())
 
@@ -178,5 +182,10 @@ def _pieces(content: BinaryIO) -> Iterator[bytes]:
     return iter(lambda: content.read(PIECE), b"")
 
 
-def _chunks(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir(), key=lambda chunk: int(chunk.name))
+def _chunks(folder: Path) -> list[tuple[int, int, Path]]:
+    """Return where each chunk of an upload begins and ends, in order; they may overlap."""
+    found = []
+    for chunk in folder.iterdir():
+        start, _, end = chunk.name.partition("-")
+        found.append((int(start), int(end), chunk))
+    return sorted(found)

@@ -143,7 +143,7 @@ async def _chunk(server: Server, caller: Caller, deployment: Deployment, chunk: 
                 project_id,
                 function_id,
                 deployment.id,
-                uploaded=min(kept.count, total),
+                uploaded=min(kept.count, total - 1),
                 total=total,
                 now=server.clock(),
             )

@@ -10,6 +10,7 @@ from nbfunctions.errors import (
     BuildNotReady,
     DeploymentNotFound,
     FunctionRuntimeUnsupported,
+    GeneralArgumentInvalid,
 )
 from nbfunctions.models import Execution, ExecutionList, new_id
 from nbfunctions.server.permissions import Caller, demand_delete, demand_execute, demand_read
@@ -61,9 +62,13 @@ async def create(
 
 
 def _idempotency(caller: Caller, key: str, data: str, asynchronous: bool) -> Idempotency:
+    """Return what makes this request one that came before; raises ``GeneralArgumentInvalid`` for a guest's."""
+    who = caller.key_id or caller.user_id
+    if not who:  # all guests are one to us: one would get what another asked for
+        raise GeneralArgumentInvalid("Invalid Idempotency-Key: A guest can't have one. Send an API key or a token.")
     asked = f"{'asynchronous' if asynchronous else 'synchronous'} {data}"
-    who = f"user:{caller.user_id}" if caller.user_id else caller.label
-    return Idempotency(caller=who, key=key, digest=hashlib.sha256(asked.encode()).hexdigest())
+    kind = "key" if caller.is_key else "user"
+    return Idempotency(f"{kind}:{who}", key, hashlib.sha256(asked.encode()).hexdigest())
 
 
 async def list_(server: Server, caller: Caller, function_id: str, **page: Any) -> ExecutionList:

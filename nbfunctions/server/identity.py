@@ -12,7 +12,7 @@ from nbfunctions.server.origins import host_of
 from nbfunctions.server.permissions import Caller
 from nbfunctions.server.server import Server
 
-__all__ = ["identify", "user"]
+__all__ = ["holds", "identify", "user"]
 
 CONSOLE: Final = "console"
 """The project of a request that names none (spec, section 4.1)."""
@@ -32,11 +32,14 @@ async def identify(server: Server, headers: Mapping[str, str], query: Mapping[st
         return await user(server, project_id, token, now)
     secret = headers.get("x-appwrite-key")
     if secret:
-        key = await server.store.find_key(project_id, hash_secret(secret))
+        key_hash = hash_secret(secret)
+        key = await server.store.find_key(project_id, key_hash)
         if key is not None:
             if key.expires_at and key.expires_at <= now:
                 raise ProjectKeyExpired
-            return permissions.application(project_id, host_of(headers.get("host", "")), key.scopes)
+            return permissions.application(
+                project_id, host_of(headers.get("host", "")), key.scopes, key_id=key.id, key_hash=key_hash
+            )
     await server.store.get_project(project_id)
     return permissions.guest(project_id)
 
@@ -54,3 +57,11 @@ async def user(server: Server, project_id: str, token: str, now: float) -> Calle
     return permissions.member(
         project_id, claims.user_id, claims.teams, email=claims.email, expires_at=claims.expires_at
     )
+
+
+async def holds(server: Server, caller: Caller, now: float) -> bool:
+    """Return whether what a caller has proved still counts: its key was not revoked, nothing has expired since."""
+    if caller.is_key:
+        key = await server.store.find_key(caller.project_id, caller.key_hash)
+        return key is not None and not (key.expires_at and key.expires_at <= now)
+    return not caller.expires_at or now < caller.expires_at

@@ -171,7 +171,7 @@ def _operation(endpoint: Endpoint, answer: Mapping[str, Any] | None) -> dict[str
         "operationId": operation_id(endpoint),
         "tags": [_tag(endpoint)],
         "summary": _first_line(endpoint.action.__doc__),
-        "security": _security(endpoint.scope),
+        "security": _security(endpoint),
     }
     if endpoint.scope != PUBLIC:
         operation["x-scope"] = endpoint.scope
@@ -223,11 +223,16 @@ def _first_line(text: str | None) -> str:
 # -- requests -----------------------------------------------------------------------------------------------
 
 
-def _security(scope: str) -> list[dict[str, list[str]]]:
-    """Return who may call: an API key always, and whoever else can hold the scope."""
+def _security(endpoint: Endpoint) -> list[dict[str, list[str]]]:
+    """Return who may call: an API key always, and whoever else can hold the scope and isn't left out."""
+    scope = endpoint.scope
     if scope == PUBLIC:
         return []
-    proofs = [("key",), *([("jwt",)] if scope in MEMBER_SCOPES else []), *([()] if scope in GUEST_SCOPES else [])]
+    proofs: list[tuple[str, ...]] = [("key",)]
+    if scope in MEMBER_SCOPES and "users" not in endpoint.not_for:
+        proofs.append(("jwt",))
+    if scope in GUEST_SCOPES and "guests" not in endpoint.not_for:
+        proofs.append(())
     return [{"project": [], **{name: [] for name in proof}} for proof in proofs]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from nbfunctions.errors import GeneralArgumentInvalid
@@ -303,11 +303,11 @@ CRON: Final = Rule(
 )
 
 
-def _event_schema(form: str, id_: str, description: str) -> Mapping[str, Any]:
+def _event_schema(form: str, roots: Iterable[str], id_: str, description: str) -> Mapping[str, Any]:
     return {
         "type": "string",
         "format": form,
-        "pattern": rf"^({'|'.join(patterns.TREE)})\.{id_}(\.{id_}){{0,6}}$",
+        "pattern": rf"^({'|'.join(roots)})\.{id_}(\.{id_}){{0,6}}$",
         "maxLength": patterns.LENGTH_LIMIT,
         "description": description,
     }
@@ -316,13 +316,20 @@ def _event_schema(form: str, id_: str, description: str) -> Mapping[str, Any]:
 EVENT: Final = Rule(
     "Event is not valid.",
     lambda value: value if isinstance(value, str) and patterns.is_event(value) else _refuse(),
-    _event_schema("event-pattern", "[^.]+", "A pattern such as `users.*.create`."),
+    _event_schema("event-pattern", patterns.TREE, "[^.]+", "A pattern such as `users.*.create`."),
 )
+
+
+OWN: Final = "functions"
+ELSEWHERE: Final = tuple(root for root in patterns.TREE if root != OWN)
+"""Kinds of things that others know about: what functions do, this service says itself."""
 
 
 def _happened(value: Any) -> str:
     if not isinstance(value, str) or not patterns.is_event(value):
         _refuse()
+    if value.partition(".")[0] == OWN:
+        _refuse(f"Event is not valid. What functions do is said by this service itself, found {value!r}.")
     if not patterns.has_happened(value):
         _refuse(f"Event is not valid. Expected one thing that happened, as users.jane.create, found {value!r}.")
     return str(value)
@@ -331,9 +338,9 @@ def _happened(value: Any) -> str:
 HAPPENED: Final = Rule(
     "Event is not valid.",
     _happened,
-    _event_schema("event", "[^.*]+", "One thing and its action, as `users.jane.create`."),
+    _event_schema("event", ELSEWHERE, "[^.*]+", "One thing and its action, as `users.jane.create`."),
 )
-"""An event with concrete ids and an action."""
+"""An event of somewhere else, with concrete ids and an action."""
 
 _PRINTABLE: Final = re.compile(r"[ -~]{1,255}")
 

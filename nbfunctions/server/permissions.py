@@ -48,6 +48,9 @@ class Caller(msgspec.Struct, kw_only=True, frozen=True):
     """Whether permissions are not asked: API keys may execute everything and see every execution."""
     expires_at: float = 0.0
     """When a user's token ends, in seconds since the epoch; 0 is never."""
+    key_id: str = ""
+    key_hash: str = ""
+    """Which API key it has, and what the store finds it by."""
 
     @property
     def reader(self) -> str | None:
@@ -55,7 +58,7 @@ class Caller(msgspec.Struct, kw_only=True, frozen=True):
         return None if self.is_key else f"user:{self.user_id}"
 
 
-def application(project_id: str, host: str, scopes: Iterable[str]) -> Caller:
+def application(project_id: str, host: str, scopes: Iterable[str], *, key_id: str = "", key_hash: str = "") -> Caller:
     """Return the caller with an API key that holds ``scopes``; ``host`` is the one it called."""
     return Caller(
         project_id=project_id,
@@ -64,6 +67,8 @@ def application(project_id: str, host: str, scopes: Iterable[str]) -> Caller:
         scopes=frozenset(scopes) | {"health.read"},
         roles=("role:all",),
         is_key=True,
+        key_id=key_id,
+        key_hash=key_hash,
     )
 
 

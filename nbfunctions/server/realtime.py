@@ -131,7 +131,7 @@ class Realtime:
         self._recent.append((change.project_id, execution.function_id, execution.id, change.action, execution.read))
         if self._streams:
             self._stream(change)
-        if self._sockets and change.is_event and execution.read:
+        if self._sockets and change.event and execution.read:
             self._emit(change)
 
     def end(self) -> None:
@@ -227,7 +227,7 @@ class Realtime:
             f"functions.{execution.function_id}",
         )
         data: dict[str, Any] = {
-            "events": names((("functions", execution.function_id), ("executions", execution.id)), change.action),
+            "events": names((("functions", execution.function_id), ("executions", execution.id)), change.event),
             "channels": channels,
             "timestamp": int(now),
         }

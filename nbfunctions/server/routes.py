@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -93,6 +93,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """What it may refuse with, beside what every route may."""
     media: str = ""
     """The content type of an answer that is no JSON."""
+    not_for: tuple[Literal["users", "guests"], ...] = ()
+    """Who is always refused though they hold the scope; the action sees to it."""
     sdk: str = ""
     """What SDKs call it, where method and path don't say so."""
 
@@ -295,9 +297,9 @@ def endpoints(server: Server) -> tuple[Endpoint, ...]:
             params=(function_id, deployment_id), addition=True, errors=no_deployment, media="application/gzip",
             sdk="downloadDeployment"),
         row("POST", one_execution + "/cancel", executions.cancel, run, Execution, (function_id, execution_id),
-            addition=True, errors=(*no_execution, ExecutionEnded), sdk="cancelExecution"),
+            addition=True, errors=(*no_execution, ExecutionEnded), not_for=("guests",), sdk="cancelExecution"),
         row("DELETE", one_execution, executions.delete, run, params=(function_id, execution_id), status=204,
-            addition=True, errors=(*no_execution, ExecutionInProgress, UserUnauthorized)),
+            addition=True, errors=(*no_execution, ExecutionInProgress, UserUnauthorized), not_for=("users", "guests")),
         row("POST", "/events", events.create, "events.write", Emitted, happened, status=201, addition=True),
         row("POST", "/users/{userId}/jwts", users.create_jwt, "users.write", users.Token, token,
             status=201, addition=True, sdk="createJWT"),

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from nbfunctions.errors import ExecutionNotFound, FunctionNotFound
+from nbfunctions.server import identity
 from nbfunctions.server.permissions import Caller
 from nbfunctions.server.realtime import Outbox, Stream, Trace, message
 from nbfunctions.server.server import Server
@@ -48,7 +49,7 @@ async def stream(
 
 
 class _Events(Response):
-    """The answer: it ends with the server, the caller's token, or a reader that is too slow."""
+    """The answer: it ends with the server, the caller's token or key, or a reader that is too slow."""
 
     def __init__(self, server: Server, reader: Stream, position: str) -> None:
         self.raw_headers = [*HEADERS]
@@ -86,7 +87,7 @@ class _Events(Response):
                 yield piece
         self._reader.touched = None
         yield message("open", b"{}", begin)
-        while (messages := await outbox.take(self._patience())) is not None and not self._is_over():
+        while (messages := await outbox.take(self._patience())) is not None and await self._holds():
             if not messages:
                 # Names the position as well: there may have been news for others.
                 yield f": alive\nid: {realtime.position}\n\n".encode()
@@ -116,10 +117,9 @@ class _Events(Response):
         ends = self._reader.caller.expires_at
         return min(HEARTBEAT, max(ends - self._server.clock(), 0.0)) if ends else HEARTBEAT
 
-    def _is_over(self) -> bool:
-        """Whether the caller's token has ended."""
-        ends = self._reader.caller.expires_at
-        return ends != 0 and ends <= self._server.clock()
+    async def _holds(self) -> bool:
+        """Whether the caller may still see anything: its token or key has neither ended nor been revoked."""
+        return await identity.holds(self._server, self._reader.caller, self._server.clock())
 
 
 def _gathered(messages: list[bytes]) -> Iterator[bytes]:

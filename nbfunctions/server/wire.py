@@ -97,8 +97,14 @@ async def read(scope: Scope, receive: Receive, headers: Mapping[str, str], file_
     read or is too large, ``StorageInvalidFileSize`` for a file that is.
     """
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    length = headers.get("content-length", "")
+    announced = int(length) if length.isdecimal() and len(length) < 20 else 0
     if kind == "multipart/form-data":
+        if announced > file_limit + BODY_LIMIT:
+            raise StorageInvalidFileSize
         return await _form(scope, receive, file_limit)
+    if announced > BODY_LIMIT:
+        raise GeneralArgumentInvalid(_TOO_LARGE)
     body = b"".join([piece async for piece in _pieces(receive, BODY_LIMIT, GeneralArgumentInvalid(_TOO_LARGE))])
     if kind == "application/json":
         return Parameters(_object(body))

@@ -372,6 +372,27 @@ def test_a_chunk_that_comes_twice_counts_once(api: httpx.Client, server: Serving
     assert list((server.data_dir / "artifacts" / "uploads").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        [(0, 9999), (2000, 3999), (10_000, 19_999), (20_000, 25_000)],
+        [(0, 999), (0, 9999), (0, 999), (10_000, 25_000)],
+        [(5000, 25_000), (0, 9999)],
+        [(0, 9999), (9000, 25_000)],
+    ],
+)
+def test_chunks_may_overlap(api: httpx.Client, ranges: list[tuple[int, int]]) -> None:
+    size = len(LARGE)
+    upload_id = ""
+    for start, last in ranges:
+        end = size if last >= size else last
+        piece = {"Content-Range": f"bytes {start}-{end}/{size}"}, LARGE[start : end + 1]
+        shown = given(send(api, piece, upload_id), 201)
+        upload_id = shown["$id"]
+        assert (shown["chunksUploaded"] == shown["chunksTotal"]) is bool(shown["digest"])
+    assert shown["digest"] == hashlib.sha256(LARGE).hexdigest()
+
+
 def test_chunks_may_come_all_at_once(api: httpx.Client) -> None:
     chunks = pieces(LARGE, 2_500)
     first = given(send(api, chunks[0]), 201)

@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from tests.server.asking import client, deploy, eventually, execute, given, refused, wait_for_execution
-from tests.serving import serving
+from tests.server.listening import user
+from tests.server.test_identity import command
+from tests.serving import Serving, serving
 
 PATH = "/functions/f/executions"
 OTHERWISE = "An execution with this Idempotency-Key was asked for with other parameters"
@@ -158,6 +160,27 @@ def test_any_other_key_is_taken(api: httpx.Client, key: str) -> None:
     deploy(api, "sends")
     made = [given(ask(api, "200 x", key, wait=True), 201) for _ in range(2)]
     assert made[0] == made[1]
+
+
+def test_every_caller_has_keys_of_its_own(server: Serving, api: httpx.Client) -> None:
+    deploy(api, "sends", execute=["role:all"])
+    [other] = command(server, "keys", "create", "--scope", "execution.write")
+    with (
+        client(server, {**server.headers, "X-Appwrite-Key": other["secret"]}) as second,
+        user(server, api, "ada") as ada,
+        user(server, api, "bob") as bob,
+    ):
+        callers = [api, second, ada, bob]
+        made = [given(ask(caller, "200 x", wait=True), 201)["$id"] for caller in callers]
+        assert len(set(made)) == 4
+        assert [given(ask(caller, "200 x", wait=True), 201)["$id"] for caller in callers] == made
+
+
+def test_a_guest_has_no_key(server: Serving, api: httpx.Client, guest: httpx.Client) -> None:
+    deploy(api, "sends", execute=["role:guest"])
+    said = "Invalid Idempotency-Key: A guest can't have one. Send an API key or a token."
+    refused(ask(guest, "200 x"), 400, "general_argument_invalid", said)
+    assert total(api) == 0
 
 
 def test_a_request_that_is_refused_uses_no_key(api: httpx.Client) -> None:

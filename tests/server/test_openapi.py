@@ -177,7 +177,7 @@ def test_anybody_gets_the_document_and_the_page(server: Serving) -> None:
             ["a", ["a"], {"": "x"}, {"A=B": "x"}, {"A": "\0"}],
         ),
         (EVENT, ["users.*", "users.*.create", "databases.a.collections.b.documents.c.create"], ["users", "x.y", 1]),
-        (HAPPENED, ["users.jane.create", "functions.f.executions.e.update"], ["users.*.create", "users", 1]),
+        (HAPPENED, ["users.jane.create", "teams.t.update"], ["users.*.create", "users", "functions.f.create", 1]),
         (IDEMPOTENCY_KEY, ["a", " ~" * 100], ["", "x" * 256, "ä", "\n", 1]),
         (
             ROLES,

@@ -11,7 +11,7 @@ import socket as sockets
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -618,10 +618,12 @@ def test_it_ends_with_open_connections(tmp_path: Path) -> None:
 # -- without a server ---------------------------------------------------------------------------------------
 
 
-def change(number: int = 0, *, user_id: str = "jane", is_event: bool = True, response: str = "") -> ExecutionChange:
+def change(
+    number: int = 0, *, user_id: str = "jane", event: Literal["", "create"] = "create", response: str = ""
+) -> ExecutionChange:
     read = (f"user:{user_id}",) if user_id else ()
     execution = Execution(id=f"e{number}", function_id="f", read=read, response=response)
-    return ExecutionChange(project_id="p", execution=execution, action="create", is_event=is_event)
+    return ExecutionChange(project_id="p", execution=execution, action="create", event=event)
 
 
 def waiting(socket: Socket) -> int:
@@ -644,7 +646,7 @@ async def test_what_is_no_event_and_what_is_nobodys_is_not_told() -> None:
     realtime = Realtime(lambda: 0.0)
     socket = Socket(permissions.member("p", "jane"), ("executions",), "")
     with realtime.connected(socket):
-        realtime.on_change(change(is_event=False))
+        realtime.on_change(change(event=""))
         realtime.on_change(change(user_id=""))
         realtime.on_change(change(user_id="joe"))
         assert waiting(socket) == 0

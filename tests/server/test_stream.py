@@ -21,6 +21,7 @@ from nbfunctions.server.realtime import RECENT, WAITING, Realtime, Stream
 from nbfunctions.server.store.protocol import ExecutionChange
 from tests.server.asking import client, deploy, eventually, execute, given, refused, wait_for_execution
 from tests.server.listening import Event, next_event, streamed, user
+from tests.server.test_identity import command
 from tests.server.test_realtime import memory
 from tests.serving import Serving, serving
 
@@ -271,6 +272,26 @@ def test_a_stream_shows_that_it_is_alive_and_ends_with_its_users_token(
             assert int(later.rpartition("-")[2]) > int(opened.rpartition("-")[2])
             assert set(lines) <= {"", ": alive", later}
         assert 16 < time.monotonic() - began < 22
+
+
+@pytest.mark.parametrize("end", ["revoked", "expired"])
+def test_a_stream_ends_with_its_key(server: Serving, api: httpx.Client, function: str, end: str) -> None:
+    life = ["--expires", "2"] if end == "expired" else []
+    [key] = command(server, "keys", "create", "--scope", "execution.read", *life)
+    expires = time.monotonic() + 2
+    with client(server, {"X-Appwrite-Project": server.project, "X-Appwrite-Key": key["secret"]}) as reader:
+        with streamed(reader) as found:
+            next_event(found, "open")
+            done = execute(api, "200 before")
+            assert until_ended(found, done)[-1].data == done
+            if end == "revoked":
+                command(server, "keys", "revoke", key["id"])
+            else:
+                time.sleep(max(0.0, expires - time.monotonic()) + 0.5)
+            execute(api, "200 after")
+            assert list(found) == []
+        types = {"revoked": "general_unauthorized_scope", "expired": "project_key_expired"}
+        refused(reader.get(STREAM), 401, types[end])
 
 
 def test_a_reader_that_is_too_slow_reads_all_anew(server: Serving, api: httpx.Client) -> None:

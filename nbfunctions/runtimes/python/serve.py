@@ -65,7 +65,8 @@ class Environment:
     """The process's environment: the function's own, and with each call that call's."""
 
     def __init__(self, own: dict[str, str]) -> None:
-        self._shown: dict[str, str] = {}
+        self._shown: dict[str, tuple[str, bytes, bytes | None]] = {}
+        """Each value, and the bytes by which the process's environment has it: None where it can't."""
         self.show(own)
         if "TZ" in own:
             import time
@@ -74,17 +75,19 @@ class Environment:
 
     def show(self, context: dict[str, str]) -> None:
         """Add the values to the process's environment, as far as it can hold them."""
-        shown = self._shown
+        shown, held = self._shown, os.environb.get
         for name, value in context.items():
-            if shown.get(name) == value and os.environ.get(name) == value:
+            known = shown.get(name)
+            if known is not None and known[0] == value and held(known[1]) == known[2]:
                 continue
-            shown[name] = value
-            if "\0" in value or len(value) > LONGEST_VARIABLE // 4:
-                size = len(os.fsencode(name)) + 1 + len(value.encode("utf-8", "replace"))
-                if "\0" in value or size > LONGEST_VARIABLE:
-                    os.environ.pop(name, None)
-                    continue
-            os.environ[name] = value
+            key = os.fsencode(name)
+            content = value.encode("utf-8", "surrogateescape")
+            if b"\0" in content or len(key) + 1 + len(content) > LONGEST_VARIABLE:
+                shown[name] = (value, key, None)
+                os.environ.pop(name, None)
+            else:
+                shown[name] = (value, key, content)
+                os.environ[name] = value
 
 
 def _handler(start: dict[str, Any]) -> Handler:

@@ -120,8 +120,9 @@ class ExecutionChange(msgspec.Struct, kw_only=True, frozen=True):
     execution: Execution
     """As it is now; as it was last, if it was deleted."""
     action: Literal["create", "update", "delete"]
-    is_event: bool = False
-    """Whether the contract has an event ``executions.create`` or ``.update`` for it (spec, sections 7.1 and 9.5)."""
+    event: Literal["", "create", "update"] = ""
+    """The contract's event for it, if there is one: a synchronous execution that ends is its ``create`` (spec, sections
+    7.1 and 9.5)."""
 
 
 OnChange = Callable[[ExecutionChange], None]

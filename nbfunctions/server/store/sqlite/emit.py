@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from sqlite3 import Connection
@@ -17,8 +16,6 @@ from nbfunctions.server.store.sqlite import rows
 from nbfunctions.server.store.sqlite.sql import SQL
 
 __all__ = ["TooMuch", "Triggered", "emit", "emit_names", "insert_execution", "set_listeners"]
-
-log = logging.getLogger("nbfunctions")
 
 EVENT_DATA_LIMIT: Final = 65_535
 """Bytes of an event's payload, as of all variables of a call together (spec, section 7.4)."""
@@ -136,7 +133,6 @@ def _trigger(db: Connection, accepted: Acceptance, reason: tuple[int, str] | Non
     )
     insert_execution(db, accepted, "failed")
     db.execute(SQL["fail_execution"], (code, text))
-    log.warning("function %s of project %s is not called: %s", failed.function_id, accepted.project_id, text)
     return msgspec.structs.replace(accepted, execution=failed)
 
 

@@ -54,6 +54,11 @@ PIECE: Final = 250
 SMALL: Final = 65_536
 """Characters that are written in no time."""
 
+WARNING_PAUSE: Final = 60.0
+"""Seconds in which a function is warned of once."""
+WARNINGS: Final = 1000
+"""Functions that are remembered for that."""
+
 log = logging.getLogger("nbfunctions")
 
 T = TypeVar("T")
@@ -77,6 +82,7 @@ class SqliteStore:
         self._data_dir = data_dir
         self._event_depth = event_depth
         self._listeners: list[OnChange] = []
+        self._warned: dict[tuple[str, str], float] = {}
         self._closing = False
 
     def listen(self, on_change: OnChange) -> None:
@@ -313,15 +319,14 @@ class SqliteStore:
             brief=True,
         )
         if execution.id == accepted.execution.id:
-            self._announce(accepted.project_id, execution, "create", is_event=not accepted.synchronous)
+            self._announce(accepted.project_id, execution, "create", "" if accepted.synchronous else "create")
         self._announce_triggered(triggered)
         return execution
 
     async def record_execution(self, accepted: Acceptance, outcome: Outcome, *, ended: float) -> Execution:
         """Raises ``FunctionNotFound``."""
-        return self._announce_ended(
-            await self._write_outcome(outcome, execution_changes.record_execution, accepted, outcome, ended)
-        )
+        recorded = await self._write_outcome(outcome, execution_changes.record_execution, accepted, outcome, ended)
+        return self._announce_ended(recorded, "create")
 
     async def claim_executions(
         self, owner: str, limit: int, concurrency: int, lease_until: float, now: float
@@ -479,19 +484,31 @@ class SqliteStore:
         project_id: str,
         execution: Execution,
         action: Literal["create", "update", "delete"],
-        *,
-        is_event: bool = False,
+        event: Literal["", "create", "update"] = "",
     ) -> None:
-        change = ExecutionChange(project_id=project_id, execution=execution, action=action, is_event=is_event)
+        change = ExecutionChange(project_id=project_id, execution=execution, action=action, event=event)
         for on_change in self._listeners:
             on_change(change)
 
-    def _announce_ended(self, ended: Ended) -> Execution:
-        action: Literal["create", "update"] = "create" if ended.synchronous else "update"
-        self._announce(ended.project_id, ended.execution, action, is_event=True)
+    def _announce_ended(self, ended: Ended, action: Literal["create", "update"] = "update") -> Execution:
+        event: Literal["create", "update"] = "create" if ended.synchronous else "update"
+        self._announce(ended.project_id, ended.execution, action, event)
         self._announce_triggered(ended.triggered)
         return ended.execution
 
     def _announce_triggered(self, triggered: Triggered) -> None:
         for accepted in triggered:
+            if accepted.execution.status == "failed":
+                self._warn(accepted)
             self._announce(accepted.project_id, accepted.execution, "create")
+
+    def _warn(self, refused: Acceptance) -> None:
+        """Say that a function is not called for an event; the same function not again within a minute."""
+        execution = refused.execution
+        key = (refused.project_id, execution.function_id)
+        if refused.created - self._warned.get(key, -math.inf) < WARNING_PAUSE:
+            return
+        if len(self._warned) >= WARNINGS:
+            self._warned.clear()
+        self._warned[key] = refused.created
+        log.warning("function %s of project %s is not called: %s", key[1], key[0], execution.stderr)
