@@ -140,7 +140,8 @@ class _Wrapper:
         own.append((b"x-debug-speed", b"%.6f" % (time.perf_counter() - began)))
         if isinstance(response, Answer):
             response = response.with_headers(common, own)
-            response = await compressed(response, headers.get("accept-encoding", ""))
+            if "accept-encoding" in headers:
+                response = await compressed(response, headers["accept-encoding"])
         else:
             response.raw_headers += common.pairs + own
         await response(scope, receive, send)

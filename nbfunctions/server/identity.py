@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
 from nbfunctions.errors import ProjectKeyExpired, ProjectNotFound
+from nbfunctions.models import Key
 from nbfunctions.server import permissions, tokens
 from nbfunctions.server.administration import hash_secret
 from nbfunctions.server.origins import host_of
@@ -37,11 +39,15 @@ async def identify(server: Server, headers: Mapping[str, str], query: Mapping[st
         if key is not None:
             if key.expires_at and key.expires_at <= now:
                 raise ProjectKeyExpired
-            return permissions.application(
-                project_id, host_of(headers.get("host", "")), key.scopes, key_id=key.id, key_hash=key_hash
-            )
+            return _application(key, key_hash, headers.get("host", ""))
     await server.store.get_project(project_id)
     return permissions.guest(project_id)
+
+
+@functools.lru_cache(512)
+def _application(key: Key, key_hash: str, host: str) -> Caller:
+    """Return the caller with a key: the same one as long as the key is the same."""
+    return permissions.application(key.project_id, host_of(host), key.scopes, key_id=key.id, key_hash=key_hash)
 
 
 async def user(server: Server, project_id: str, token: str, now: float) -> Caller:

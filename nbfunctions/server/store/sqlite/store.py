@@ -1,13 +1,13 @@
 """The embedded store: one SQLite file, one thread that writes, and readers that never wait for it.
 
 Questions about one row are answered in the event loop's thread, which takes some 10 microseconds; lists are read in a
-thread of their own. Every read begins anew, so it sees each commit before it, other processes' as well.
+thread of their own. Every read begins anew, so it sees each commit before it, other processes' as well. What each
+execution asks for, its key and what to run, is remembered for as long as SQLite says that nobody else has written.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import sqlite3
@@ -54,6 +54,8 @@ PIECE: Final = 250
 SMALL: Final = 65_536
 """Characters that are written in no time."""
 
+KNOWN: Final = 1000
+"""Keys and functions that are remembered while nothing changes."""
 WARNING_PAUSE: Final = 60.0
 """Seconds in which a function is warned of once."""
 WARNINGS: Final = 1000
@@ -83,6 +85,10 @@ class SqliteStore:
         self._event_depth = event_depth
         self._listeners: list[OnChange] = []
         self._warned: dict[tuple[str, str], float] = {}
+        self._version = -1
+        """Of the database, as the loop's connection saw it last."""
+        self._keys: dict[tuple[str, str], Key] = {}
+        self._active: dict[tuple[str, str], Active] = {}
         self._closing = False
 
     def listen(self, on_change: OnChange) -> None:
@@ -142,8 +148,14 @@ class SqliteStore:
 
     async def find_key(self, project_id: str, secret_hash: str) -> Key | None:
         """Return the project's key with this secret, expired or not."""
-        row = self._db.execute(SQL["find_key"], (project_id, secret_hash)).fetchone()
-        return None if row is None else rows.key(row)
+        self._look_for_changes()
+        known = self._keys.get((project_id, secret_hash))
+        if known is None:
+            row = self._db.execute(SQL["find_key"], (project_id, secret_hash)).fetchone()
+            if row is None:
+                return None
+            known = self._keys[project_id, secret_hash] = rows.key(row)
+        return known
 
     async def list_keys(self, project_id: str) -> list[Key]:
         """Raises ``ProjectNotFound``."""
@@ -170,16 +182,31 @@ class SqliteStore:
 
     async def get_active(self, project_id: str, function_id: str) -> Active:
         """Raises ``FunctionNotFound``."""
-        row = self._db.execute(SQL["get_active"], (project_id, function_id)).fetchone()
-        if row is None:
-            raise FunctionNotFound
-        deployment = row[rows.FUNCTION :]
-        return Active(
-            function=rows.function(row),
-            deployment=rows.optional_deployment(deployment),
-            build_status=deployment[rows.BUILD_STATUS],
-            output=row[-1] or "",
-        )
+        self._look_for_changes()
+        known = self._active.get((project_id, function_id))
+        if known is None:
+            row = self._db.execute(SQL["get_active"], (project_id, function_id)).fetchone()
+            if row is None:
+                raise FunctionNotFound
+            deployment = row[rows.FUNCTION :]
+            known = self._active[project_id, function_id] = Active(
+                function=rows.function(row),
+                deployment=rows.optional_deployment(deployment),
+                build_status=deployment[rows.BUILD_STATUS],
+                output=row[-1] or "",
+            )
+        return known
+
+    def _look_for_changes(self) -> None:
+        """Forget what every execution asks for when another connection has changed anything.
+
+        The loop's own commits are of executions only, so that what is known stays true while nobody else writes.
+        """
+        version = self._db.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version or len(self._keys) + len(self._active) > KNOWN:
+            self._version = version
+            self._keys.clear()
+            self._active.clear()
 
     async def list_functions(self, project_id: str, page: Page) -> FunctionList:
         """Raises ``GeneralCursorNotFound``."""
@@ -378,8 +405,10 @@ class SqliteStore:
     ) -> T:
         """Have an outcome recorded, at once if that and what it triggers takes no time."""
         if len(outcome.response) + len(outcome.stdout) + len(outcome.stderr) < SMALL:
-            with contextlib.suppress(TooMuch):
+            try:
                 return await self._writer.write(change, SMALL, *arguments, brief=True)
+            except TooMuch:  # the thread has time for it
+                pass
         return await self._writer.write(change, math.inf, *arguments)
 
     async def cancel_execution(
