@@ -24,7 +24,7 @@ from nbfunctions.server.cron import next_time
 from nbfunctions.server.store import search
 from nbfunctions.server.store.protocol import BuildClaim
 from nbfunctions.server.store.sqlite import rows
-from nbfunctions.server.store.sqlite.emit import Triggered, emit, set_listeners
+from nbfunctions.server.store.sqlite.emit import Cause, Triggered, emit, set_listeners
 from nbfunctions.server.store.sqlite.sql import SQL
 
 # -- projects and keys ----------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def create_function(db: Connection, project_id: str, function: Function) -> Trig
     if not db.execute(SQL["create_function"], values).rowcount:
         raise FunctionAlreadyExists
     set_listeners(db, project_id, function.id, function.events)
-    return emit(db, project_id, [("functions", function.id)], "create", function, function.created_at)
+    return emit(db, project_id, [("functions", function.id)], "create", function, Cause(function.created_at))
 
 
 def update_function(db: Connection, project_id: str, function: Function, now: float) -> tuple[Function, Triggered]:
@@ -102,7 +102,7 @@ def update_function(db: Connection, project_id: str, function: Function, now: fl
     db.execute(SQL["update_function"], values)
     set_listeners(db, project_id, function.id, function.events)
     updated = _function(db, project_id, function.id)
-    return updated, emit(db, project_id, [("functions", function.id)], "update", updated, now)
+    return updated, emit(db, project_id, [("functions", function.id)], "update", updated, Cause(now))
 
 
 def activate_deployment(
@@ -133,7 +133,7 @@ def delete_function(
     left = db.execute(SQL["delete_executions_of_function"], (function_seq, piece)).rowcount == piece
     if left:
         db.execute(SQL["remember_deleted_function"], (function_seq,))
-    triggered = emit(db, project_id, [("functions", function_id)], "delete", [], now)
+    triggered = emit(db, project_id, [("functions", function_id)], "delete", [], Cause(now))
     return _unused(db, digests), left, triggered
 
 
@@ -330,7 +330,8 @@ def _complete(
 def _emit_of(
     db: Connection, project_id: str, function_id: str, deployment_id: str, action: str, payload: Any, now: float
 ) -> Triggered:
-    return emit(db, project_id, [("functions", function_id), ("deployments", deployment_id)], action, payload, now)
+    resources = [("functions", function_id), ("deployments", deployment_id)]
+    return emit(db, project_id, resources, action, payload, Cause(now))
 
 
 def _activate(db: Connection, project_id: str, function_id: str, schedule: str, deployment_id: str, now: float) -> None:

@@ -15,7 +15,7 @@ from nbfunctions.server.store.protocol import Acceptance
 from nbfunctions.server.store.sqlite import rows
 from nbfunctions.server.store.sqlite.sql import SQL
 
-__all__ = ["TooMuch", "Triggered", "emit", "emit_names", "insert_execution", "set_listeners"]
+__all__ = ["Cause", "TooMuch", "Triggered", "emit", "emit_names", "insert_execution", "set_listeners"]
 
 EVENT_DATA_LIMIT: Final = 65_535
 """Bytes of an event's payload, as of all variables of a call together (spec, section 7.4)."""
@@ -34,53 +34,43 @@ class TooMuch(Exception):
 _encode = msgspec.json.Encoder().encode
 
 
+class Cause(msgspec.Struct, frozen=True):
+    """What an event comes from."""
+
+    now: float
+    user_id: str = ""
+    """Who caused it."""
+    depth: int = 0
+    """How many executions lie behind it."""
+    depth_limit: int = 1
+    """How many there may be in a chain."""
+    room: float = math.inf
+    """Bytes of rows that it may trigger."""
+
+
 def emit(
-    db: Connection,
-    project_id: str,
-    resources: Sequence[tuple[str, str]],
-    action: str,
-    payload: Any,
-    now: float,
-    *,
-    user_id: str = "",
-    depth: int = 0,
-    depth_limit: int = 1,
-    room: float = math.inf,
+    db: Connection, project_id: str, resources: Sequence[tuple[str, str]], action: str, payload: Any, cause: Cause
 ) -> Triggered:
     """Accept one execution of each function that listens (spec, section 9.6), and return them.
 
-    ``resources`` are kinds and ids from the root on, ``payload`` is a record, ``depth`` how many executions lie behind
-    the event. Functions without a deployment that is ready are passed over. One execution too many in a chain, and one
-    whose event carries too much, are recorded as failed. Raises :class:`TooMuch` for more than ``room`` bytes of rows.
+    ``resources`` are kinds and ids from the root on, ``payload`` is a record. Functions without a deployment that is
+    ready are passed over. One execution too many in a chain, and one whose event carries too much, are recorded as
+    failed. Raises :class:`TooMuch` when it takes more than the cause's ``room``.
     """
     if db.execute(SQL["has_listeners"], (project_id,)).fetchone() is None:
         return []
-    names = patterns.names(resources, action)
-    return emit_names(
-        db, project_id, names, payload, now, user_id=user_id, depth=depth, depth_limit=depth_limit, room=room
-    )
+    return emit_names(db, project_id, patterns.names(resources, action), payload, cause)
 
 
-def emit_names(
-    db: Connection,
-    project_id: str,
-    names: Sequence[str],
-    payload: Any,
-    now: float,
-    *,
-    user_id: str = "",
-    depth: int = 0,
-    depth_limit: int = 1,
-    room: float = math.inf,
-) -> Triggered:
+def emit_names(db: Connection, project_id: str, names: Sequence[str], payload: Any, cause: Cause) -> Triggered:
     """Do the same for an event whose names are known."""
     listening = db.execute(SQL["listening"], (project_id, _encode(names).decode())).fetchall()
     if not listening:
         return []
     data = _encode(payload).decode()
-    if len(listening) * (ROW + len(data)) > room:
+    if len(listening) * (ROW + len(data)) > cause.room:
         raise TooMuch
-    reason = _refusal(names[0], data, depth, depth_limit)
+    reason = _refusal(names[0], data, cause)
     return [
         _trigger(
             db,
@@ -88,18 +78,18 @@ def emit_names(
                 project_id=project_id,
                 execution=Execution(
                     id=new_id(),
-                    created_at=int(now),
-                    updated_at=int(now),
-                    read=(f"user:{user_id}",) if user_id else (),
+                    created_at=int(cause.now),
+                    updated_at=int(cause.now),
+                    read=(f"user:{cause.user_id}",) if cause.user_id else (),
                     function_id=function_id,
                     trigger="event",
                     deployment_id=deployment_id,
                 ),
-                created=now,
-                user_id=user_id,
+                created=cause.now,
+                user_id=cause.user_id,
                 event=names[0],
                 event_data=data if reason is None else "",
-                depth=depth + 1,
+                depth=cause.depth + 1,
             ),
             reason,
         )
@@ -107,12 +97,12 @@ def emit_names(
     ]
 
 
-def _refusal(event: str, data: str, depth: int, depth_limit: int) -> tuple[int, str] | None:
+def _refusal(event: str, data: str, cause: Cause) -> tuple[int, str] | None:
     """Return status code and reason of an event that triggers nothing any more."""
-    if depth >= depth_limit:
+    if cause.depth >= cause.depth_limit:
         return 500, (
-            f"Stopped: the event {event} ends a chain of {depth} executions, each triggered by the one before; the "
-            "setting event_depth allows no more. Does the function listen to what it does itself?"
+            f"Stopped: the event {event} ends a chain of {cause.depth} executions, each triggered by the one before; "
+            "the setting event_depth allows no more. Does the function listen to what it does itself?"
         )
     size = len(data.encode())
     if size > EVENT_DATA_LIMIT:

@@ -34,7 +34,7 @@ from nbfunctions.server.store.protocol import (
 )
 from nbfunctions.server.store.sqlite import rows
 from nbfunctions.server.store.sqlite.changes import build_anew, find_function
-from nbfunctions.server.store.sqlite.emit import Triggered, emit, emit_names, insert_execution
+from nbfunctions.server.store.sqlite.emit import Cause, Triggered, emit, emit_names, insert_execution
 from nbfunctions.server.store.sqlite.sql import SQL
 
 ABANDONED: Final = (
@@ -78,7 +78,7 @@ def create_execution(
         execution = msgspec.structs.replace(execution, status=status)
     if accepted.synchronous or execution.trigger != "http":
         return execution, []  # their only event is that of their end (spec, section 7.1)
-    return execution, _emit_of(db, accepted.project_id, execution, "create", accepted.created, accepted.user_id)
+    return execution, _emit_of(db, accepted.project_id, execution, "create", Cause(accepted.created, accepted.user_id))
 
 
 def _known(db: Connection, function_seq: int, idempotency: Idempotency, now: float) -> Execution | None:
@@ -114,7 +114,7 @@ def record_execution(db: Connection, room: float, accepted: Acceptance, outcome:
     if not db.execute(SQL["record_execution"], values).rowcount:
         raise FunctionNotFound
     record = finished(execution, outcome, int(ended))
-    return _ended(db, accepted.project_id, record, ended, accepted.user_id, synchronous=True, room=room)
+    return _ended(db, accepted.project_id, record, Cause(ended, accepted.user_id, room=room), synchronous=True)
 
 
 def claim_executions(
@@ -183,17 +183,8 @@ def finish_execution(
         trigger=trigger,
         deployment_id=deployment_id,
     )
-    return _ended(
-        db,
-        project_id,
-        finished(execution, outcome, int(now)),
-        now,
-        user_id,
-        synchronous=synchronous == 1,
-        depth=depth,
-        depth_limit=depth_limit,
-        room=room,
-    )
+    cause = Cause(now, user_id, depth, depth_limit, room)
+    return _ended(db, project_id, finished(execution, outcome, int(now)), cause, synchronous=synchronous == 1)
 
 
 def cancel_execution(
@@ -268,7 +259,7 @@ def emit_event(db: Connection, project_id: str, event: str, payload: Any, user_i
     """Raises ``ProjectNotFound``."""
     if db.execute(SQL["get_project"], (project_id,)).fetchone() is None:
         raise ProjectNotFound
-    return emit_names(db, project_id, patterns.expand(event), payload, now, user_id=user_id)
+    return emit_names(db, project_id, patterns.expand(event), payload, Cause(now, user_id))
 
 
 def add_usage(db: Connection, counts: Sequence[UsageCount]) -> None:
@@ -300,60 +291,17 @@ def _ended_rows(db: Connection, seqs: Sequence[int], now: float | None, depth_li
     for row in found:
         project_id, user_id, depth, synchronous = row[rows.EXECUTION :]
         execution = rows.execution(row)
-        at = execution.updated_at if now is None else now
-        ended.append(
-            _ended(
-                db,
-                project_id,
-                execution,
-                at,
-                user_id,
-                synchronous=synchronous == 1,
-                depth=depth,
-                depth_limit=depth_limit,
-            )
-        )
+        cause = Cause(execution.updated_at if now is None else now, user_id, depth, depth_limit)
+        ended.append(_ended(db, project_id, execution, cause, synchronous=synchronous == 1))
     return ended
 
 
-def _ended(
-    db: Connection,
-    project_id: str,
-    execution: Execution,
-    now: float,
-    user_id: str,
-    *,
-    synchronous: bool,
-    depth: int = 0,
-    depth_limit: int = 1,
-    room: float = math.inf,
-) -> Ended:
+def _ended(db: Connection, project_id: str, execution: Execution, cause: Cause, *, synchronous: bool) -> Ended:
     """Return an execution that has ended, once its event is out."""
-    action = "create" if synchronous else "update"
-    triggered = _emit_of(db, project_id, execution, action, now, user_id, depth, depth_limit, room)
+    triggered = _emit_of(db, project_id, execution, "create" if synchronous else "update", cause)
     return Ended(project_id, execution, synchronous, triggered)
 
 
-def _emit_of(
-    db: Connection,
-    project_id: str,
-    execution: Execution,
-    action: str,
-    now: float,
-    user_id: str,
-    depth: int = 0,
-    depth_limit: int = 1,
-    room: float = math.inf,
-) -> Triggered:
-    return emit(
-        db,
-        project_id,
-        [("functions", execution.function_id), ("executions", execution.id)],
-        action,
-        execution,
-        now,
-        user_id=user_id,
-        depth=depth,
-        depth_limit=depth_limit,
-        room=room,
-    )
+def _emit_of(db: Connection, project_id: str, execution: Execution, action: str, cause: Cause) -> Triggered:
+    resources = [("functions", execution.function_id), ("executions", execution.id)]
+    return emit(db, project_id, resources, action, execution, cause)
