@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from nbfunctions.errors import ProjectAlreadyExists, SettingInvalid
 from nbfunctions.models import SCOPES, Key, Project, new_id
 from nbfunctions.server import tokens
-from nbfunctions.server.params import is_id, is_team
+from nbfunctions.server.rules import is_id, is_team
 from nbfunctions.settings import Settings
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from nbfunctions.errors import (
 )
 from nbfunctions.models import Deployment, DeploymentList, new_id
 from nbfunctions.server.artifacts import Upload
-from nbfunctions.server.params import UID, is_id
 from nbfunctions.server.permissions import Caller
+from nbfunctions.server.rules import UID, is_id
 from nbfunctions.server.server import Server
 from nbfunctions.server.store.protocol import Page
 from nbfunctions.server.wire import File

@@ -1,38 +1,26 @@
-"""Parameter rules with the contract's exact messages (spec, sections 0.2 to 0.4)."""
+"""Parameters, and the rules of plain values, with the contract's exact messages (spec, sections 0.2 and 0.4)."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from nbfunctions.errors import GeneralArgumentInvalid
-from nbfunctions.server import cron, patterns
 
 __all__ = [
-    "CRON",
-    "CUSTOM_ID",
-    "EVENT",
     "FLAG",
     "FLAG_TEXT",
-    "HAPPENED",
-    "IDEMPOTENCY_KEY",
-    "OBJECT",
-    "ROLES",
-    "TEAMS",
-    "UID",
-    "VARIABLES",
     "Param",
     "Rule",
     "array",
     "between",
     "check",
-    "is_id",
-    "is_team",
+    "is_unicode",
     "one_of",
     "passed_on",
+    "refuse",
     "text",
     "zero_or",
 ]
@@ -104,7 +92,8 @@ def check(params: Sequence[Param], given: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _refuse(message: str = "") -> Any:
+def refuse(message: str = "") -> Any:
+    """Say that a value doesn't fit; without ``message`` what its rule says of itself."""
     raise ValueError(message)
 
 
@@ -112,7 +101,7 @@ def text(length: int) -> Rule:
     """Return the rule of a text of at most ``length`` characters."""
 
     def read(value: Any) -> str:
-        return value if isinstance(value, str) and len(value) <= length and _is_unicode(value) else _refuse()
+        return value if isinstance(value, str) and len(value) <= length and is_unicode(value) else refuse()
 
     message = f"Value must be a valid string and no longer than {length} chars"
     return Rule(message, read, {"type": "string", "maxLength": length})
@@ -123,7 +112,7 @@ def passed_on(schema: Mapping[str, Any]) -> Rule:
     return dataclasses.replace(text(PASSED_LIMIT), schema={"type": "string", **schema})
 
 
-def _is_unicode(value: str) -> bool:
+def is_unicode(value: str) -> bool:
     """Whether it can be written as UTF-8: JSON may carry half of a surrogate pair."""
     try:
         value.encode()
@@ -138,11 +127,11 @@ def array(rule: Rule, length: int = 100) -> Rule:
     def read(value: Any) -> tuple[Any, ...]:
         items = list(value.values()) if isinstance(value, dict) else value
         if not isinstance(items, list) or len(items) > length:
-            _refuse()
+            refuse()
         try:
             return tuple(rule.read(item) for item in items)
         except ValueError:
-            return _refuse()  # type: ignore[no-any-return]
+            return refuse()  # type: ignore[no-any-return]
 
     schema = {"type": "array", "items": rule.schema, "maxItems": length}
     return Rule(f"Value must a valid array and {rule.message}", read, schema)
@@ -154,7 +143,7 @@ def one_of(*values: str, loose: bool = False) -> Rule:
 
     def read(value: Any) -> str:
         wanted = value.lower() if loose and isinstance(value, str) else value
-        return known[wanted] if isinstance(wanted, str) and wanted in known else _refuse()
+        return known[wanted] if isinstance(wanted, str) and wanted in known else refuse()
 
     return Rule(f"Value must be one of ({', '.join(values)})", read, {"type": "string", "enum": list(values)})
 
@@ -169,7 +158,7 @@ def between(low: int, high: int) -> Rule:
         if isinstance(value, str) and len(value) < 20 and _INTEGER.fullmatch(value):
             value = int(value)
         fits = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-        return int(value) if fits else _refuse()
+        return int(value) if fits else refuse()
 
     schema = {"type": "integer", "minimum": low, "maximum": high}
     return Rule(f"Value must be a valid range between {low:,} and {high:,}", read, schema)
@@ -188,7 +177,7 @@ def zero_or(rule: Rule) -> Rule:
 
 FLAG: Final = Rule(
     "Value must be a valid boolean",
-    lambda value: value if isinstance(value, bool) else _refuse(),
+    lambda value: value if isinstance(value, bool) else refuse(),
     {"type": "boolean"},
 )
 """JSON ``true`` or ``false`` only."""
@@ -199,243 +188,8 @@ def _flag_text(value: Any) -> bool:
         return True
     if value in ("false", "0", 0) and not isinstance(value, float):
         return False
-    return _refuse()  # type: ignore[no-any-return]
+    return refuse()  # type: ignore[no-any-return]
 
 
 FLAG_TEXT: Final = Rule("Value must be a valid boolean", _flag_text, {"type": "boolean"})
 """``true``, ``false``, 1, 0, or the text of one of them."""
-
-_ID: Final = "[A-Za-z0-9][A-Za-z0-9_.-]{0,35}"
-_KEY: Final = re.compile(_ID)
-
-
-def is_id(value: Any) -> bool:
-    """Return whether it is a text that can be an id (spec, section 0.3)."""
-    return isinstance(value, str) and _KEY.fullmatch(value) is not None
-
-
-_ID_MESSAGE: Final = (
-    "Parameter must contain at most 36 chars. Valid chars are a-z, A-Z, 0-9, period, hyphen, and underscore. "
-    "Can't start with a special char"
-)
-
-_ID_SAID: Final = "1 to 36 of `A-Z a-z 0-9 . _ -`, the first a letter or digit"
-
-CUSTOM_ID: Final = Rule(
-    _ID_MESSAGE,
-    lambda value: value if value == "unique()" or is_id(value) else _refuse(),
-    {
-        "type": "string",
-        "pattern": rf"^(unique\(\)|{_ID})$",
-        "description": f"{_ID_SAID}, or `unique()` for a fresh one.",
-    },
-)
-"""An id of the caller's choice, or ``unique()``."""
-
-UID: Final = Rule(
-    "UID must contain at most 36 chars. Valid chars are a-z, A-Z, 0-9, and underscore. "
-    "Can't start with a leading underscore",
-    lambda value: value if is_id(value) else _refuse(),
-    {"type": "string", "pattern": f"^{_ID}$"},
-)
-
-VARIABLES_LIMIT: Final = 65_535
-"""Bytes of all variables together, as JSON."""
-NESTING_LIMIT: Final = 64
-"""Levels of a variable that is JSON itself: few enough for every reader on its way."""
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if value == []:
-        return {}
-    if not isinstance(value, dict) or not _is_json(value, NESTING_LIMIT):
-        _refuse()
-    if len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) > VARIABLES_LIMIT:
-        _refuse()
-    return dict(value)
-
-
-_OBJECT_SAID: Final = f"Up to {VARIABLES_LIMIT:,} bytes as JSON, {NESTING_LIMIT} levels deep, numbers of 64 bits."
-
-OBJECT: Final = Rule("Value must be a valid object.", _object, {"type": "object", "description": _OBJECT_SAID})
-"""The reference's ``Assoc``."""
-
-
-def _variables(value: Any) -> dict[str, Any]:
-    value = _object(value)
-    for name, content in value.items():
-        if not name or "=" in name or "\0" in name or not _is_unicode(name):
-            _refuse(f"Value must be a valid object. {name!r} can't be the name of a variable.")
-        if isinstance(content, str) and ("\0" in content or not _is_unicode(content)):
-            _refuse(f"Value must be a valid object. Variable {name!r} holds a character that no environment can.")
-    return dict(value)
-
-
-def _is_json(value: Any, levels: int) -> bool:
-    """Whether every JSON reader takes it: not nested deeper than ``levels``, no number of more than 64 bits."""
-    if isinstance(value, dict | list):
-        items = value.values() if isinstance(value, dict) else value
-        return levels > 0 and all(_is_json(item, levels - 1) for item in items)
-    return not isinstance(value, int) or -(2**63) <= value < 2**64
-
-
-VARIABLES: Final = Rule(
-    "Value must be a valid object.",
-    _variables,
-    {
-        "type": "object",
-        "propertyNames": {"pattern": "^[^=\\u0000]+$"},
-        "additionalProperties": {"if": {"type": "string"}, "then": {"pattern": "^[^\\u0000]*$"}},
-        "description": f"{_OBJECT_SAID} A name has no `=`; neither a name nor a value has a null character.",
-    },
-)
-"""The reference's ``Assoc``, as far as its names and values can be environment variables."""
-
-CRON: Final = Rule(
-    "String must be a valid cron expression",
-    lambda value: value if isinstance(value, str) and cron.is_cron(value) else _refuse(),
-    {
-        "type": "string",
-        "format": "cron",
-        "maxLength": cron.LENGTH_LIMIT,
-        "description": "Five fields, in UTC, or a name such as `@daily`.",
-    },
-)
-
-
-def _event_schema(form: str, roots: Iterable[str], id_: str, description: str) -> Mapping[str, Any]:
-    return {
-        "type": "string",
-        "format": form,
-        "pattern": rf"^({'|'.join(roots)})\.{id_}(\.{id_}){{0,6}}$",
-        "maxLength": patterns.LENGTH_LIMIT,
-        "description": description,
-    }
-
-
-EVENT: Final = Rule(
-    "Event is not valid.",
-    lambda value: value if isinstance(value, str) and patterns.is_event(value) else _refuse(),
-    _event_schema("event-pattern", patterns.TREE, "[^.]+", "A pattern such as `users.*.create`."),
-)
-
-
-OWN: Final = "functions"
-ELSEWHERE: Final = tuple(root for root in patterns.TREE if root != OWN)
-"""Kinds of things that others know about: what functions do, this service says itself."""
-
-
-def _happened(value: Any) -> str:
-    if not isinstance(value, str) or not patterns.is_event(value):
-        _refuse()
-    if value.partition(".")[0] == OWN:
-        _refuse(f"Event is not valid. What functions do is said by this service itself, found {value!r}.")
-    if not patterns.has_happened(value):
-        _refuse(f"Event is not valid. Expected one thing that happened, as users.jane.create, found {value!r}.")
-    return str(value)
-
-
-HAPPENED: Final = Rule(
-    "Event is not valid.",
-    _happened,
-    _event_schema("event", ELSEWHERE, "[^.*]+", "One thing and its action, as `users.jane.create`."),
-)
-"""An event of somewhere else, with concrete ids and an action."""
-
-_PRINTABLE: Final = re.compile(r"[ -~]{1,255}")
-
-IDEMPOTENCY_KEY: Final = Rule(
-    "Value must be at most 255 printable ASCII characters",
-    lambda value: value if isinstance(value, str) and _PRINTABLE.fullmatch(value) else _refuse(),
-    {"type": "string", "pattern": f"^{_PRINTABLE.pattern}$", "description": "Up to 255 printable ASCII characters."},
-)
-"""What the client calls a request."""
-
-
-def _role(role: Any) -> str:
-    """Return a permission role; raises ``ValueError`` saying what is wrong (spec, section 4.4)."""
-    if not isinstance(role, str):
-        _refuse("Permissions role must be of type string.")
-    if role == "*":
-        _refuse('Wildcard permission "*" deprecated. Use "role:all" instead.')
-    if role.count(":") != 1:
-        _refuse('Permission roles must contain one and only one ":" character.')
-    kind, _, value = role.partition(":")
-    if not value:
-        _refuse("Permission role value must not be empty")
-    if kind == "role":
-        if value not in ("all", "guest", "member"):
-            _refuse("Permission roles must be one of: all, guest, member")
-    elif kind in ("user", "member"):
-        if not is_id(value):
-            _refuse(f"[role:$id] $id must be a valid key: {_ID_MESSAGE}")
-    elif kind == "team":
-        _check_team(value)
-    else:
-        _refuse("Permission role must begin with one of: member, role, team, user")
-    return str(role)
-
-
-def _check_team(value: str) -> None:
-    if value.count("/") > 1:
-        _refuse('Permission roles may contain at most one "/" character.')
-    team, slash, role = value.partition("/")
-    if not team:
-        _refuse("Team ID must not be empty.")
-    if slash and not role:
-        _refuse("Team role must not be empty.")
-    if not slash and not is_id(team):
-        _refuse(f"[role:$id] $id must be a valid key: {_ID_MESSAGE}")
-    if slash and not (is_id(team) and is_id(role)):
-        _refuse(f"[team:$teamId/$role] $teamID and $role must be valid keys: {_ID_MESSAGE}")
-
-
-def _roles(value: Any) -> tuple[str, ...]:
-    items = list(value.values()) if isinstance(value, dict) else value
-    if not isinstance(items, list):
-        _refuse()
-    if len(items) > 100:
-        _refuse("You can only provide up to 100 permissions.")
-    return tuple(_role(role) for role in items)
-
-
-ROLES: Final = Rule(
-    "Permissions roles must be an array of strings.",
-    _roles,
-    {
-        "type": "array",
-        "items": {
-            "type": "string",
-            "pattern": f"^(role:(all|guest|member)|(user|member):{_ID}|team:{_ID}(/{_ID})?)$",
-            "description": "`role:all`, `role:guest`, `role:member`, `user:ID`, `team:ID` or `team:ID/ROLE`.",
-        },
-        "maxItems": 100,
-    },
-)
-
-
-def is_team(value: Any) -> bool:
-    """Return whether it is a text that is a team's id, or ``id/role``."""
-    return isinstance(value, str) and value.count("/") < 2 and all(is_id(part) for part in value.split("/"))
-
-
-def _teams(value: Any) -> tuple[str, ...]:
-    items = list(value.values()) if isinstance(value, dict) else value
-    if not isinstance(items, list) or len(items) > 100:
-        _refuse()
-    for item in items:
-        if not is_team(item):
-            _refuse(f"{json.dumps(item)[:80]} is neither the id of a team nor id/role. {_ID_MESSAGE}")
-    return tuple(items)
-
-
-TEAMS: Final = Rule(
-    "Value must be a valid array of at most 100 teams.",
-    _teams,
-    {
-        "type": "array",
-        "items": {"type": "string", "pattern": f"^{_ID}(/{_ID})?$", "description": "`ID` or `ID/ROLE`."},
-        "maxItems": 100,
-    },
-)
-"""What a token says of its user's teams: ids, or ``id/role``."""

@@ -42,18 +42,8 @@ from nbfunctions.models import (
 from nbfunctions.server import deployments, events, executions, functions, health, stream, users
 from nbfunctions.server.openapi import OpenApi
 from nbfunctions.server.params import (
-    CRON,
-    CUSTOM_ID,
-    EVENT,
     FLAG,
     FLAG_TEXT,
-    HAPPENED,
-    IDEMPOTENCY_KEY,
-    OBJECT,
-    ROLES,
-    TEAMS,
-    UID,
-    VARIABLES,
     Param,
     array,
     between,
@@ -63,6 +53,18 @@ from nbfunctions.server.params import (
     zero_or,
 )
 from nbfunctions.server.permissions import PUBLIC
+from nbfunctions.server.rules import (
+    CRON,
+    CUSTOM_ID,
+    EVENT,
+    HAPPENED,
+    IDEMPOTENCY_KEY,
+    OBJECT,
+    ROLES,
+    TEAMS,
+    UID,
+    VARIABLES,
+)
 from nbfunctions.server.server import Server
 from nbfunctions.server.tokens import LIFE, LONGEST
 from nbfunctions.settings import MEMORY_LEAST

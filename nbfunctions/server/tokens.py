@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from nbfunctions.errors import UserJwtInvalid
-from nbfunctions.server.params import is_id, is_team
+from nbfunctions.server.rules import is_id, is_team
 
 __all__ = [
     "LIFE",

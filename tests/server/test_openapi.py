@@ -23,15 +23,7 @@ from nbfunctions.archive import pack
 from nbfunctions.server import api_page
 from nbfunctions.server.openapi import document, operation_id
 from nbfunctions.server.params import (
-    CUSTOM_ID,
-    EVENT,
     FLAG,
-    HAPPENED,
-    IDEMPOTENCY_KEY,
-    ROLES,
-    TEAMS,
-    UID,
-    VARIABLES,
     Rule,
     array,
     between,
@@ -41,6 +33,16 @@ from nbfunctions.server.params import (
 )
 from nbfunctions.server.permissions import PUBLIC
 from nbfunctions.server.routes import Endpoint
+from nbfunctions.server.rules import (
+    CUSTOM_ID,
+    EVENT,
+    HAPPENED,
+    IDEMPOTENCY_KEY,
+    ROLES,
+    TEAMS,
+    UID,
+    VARIABLES,
+)
 from tests.routing import all_routes
 from tests.server.asking import (
     PYTHON,

@@ -8,14 +8,8 @@ import pytest
 
 from nbfunctions.errors import GeneralArgumentInvalid
 from nbfunctions.server.params import (
-    CRON,
-    CUSTOM_ID,
-    EVENT,
     FLAG,
     FLAG_TEXT,
-    ROLES,
-    UID,
-    VARIABLES,
     Param,
     Rule,
     array,
@@ -23,6 +17,14 @@ from nbfunctions.server.params import (
     check,
     one_of,
     text,
+)
+from nbfunctions.server.rules import (
+    CRON,
+    CUSTOM_ID,
+    EVENT,
+    ROLES,
+    UID,
+    VARIABLES,
 )
 
 ID_SAID = (
